@@ -1,0 +1,56 @@
+#pragma once
+// Time comes in from outside: the program passes the system's clocks, tests and the simulator their own.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+namespace diot {
+
+/// Monotonic, for deadlines and for time held.
+using Monotonic = std::chrono::steady_clock::time_point;
+/// Milliseconds since the Unix epoch, UTC.
+using WallMs = std::uint64_t;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual Monotonic monotonic() const = 0;
+  virtual WallMs wall_ms() const = 0;
+};
+
+class SystemClock final : public Clock {
+ public:
+  Monotonic monotonic() const override { return std::chrono::steady_clock::now(); }
+  WallMs wall_ms() const override {
+    return static_cast<WallMs>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count());
+  }
+};
+
+/// A hybrid logical time: 48 bits of wall-clock milliseconds, then a 16-bit counter. Ordered as a number.
+using HybridTime = std::uint64_t;
+inline WallMs wall_of(HybridTime time) { return time >> 16; }
+inline HybridTime hybrid_from(WallMs wall) { return wall << 16; }
+
+/// Gives times that rise strictly, whatever the wall clock does.
+class HybridClock {
+ public:
+  explicit HybridClock(const Clock& clock) : clock_(clock) {}
+  HybridTime next() { return last_ = std::max(last_ + 1, hybrid_from(clock_.wall_ms())); }
+  HybridTime last() const { return last_; }
+  /// Never gives a time at or below `seen`: own times on disk, and other nodes' times up to 60 s ahead of our clock.
+  void merge(HybridTime seen) {
+    constexpr WallMs merge_ahead_ms_max = 60'000;
+    if (wall_of(seen) <= clock_.wall_ms() + merge_ahead_ms_max) last_ = std::max(last_, seen);
+  }
+  /// As merge, for a time of our own from disk, which counts however far ahead it is.
+  void resume(HybridTime own) { last_ = std::max(last_, own); }
+
+ private:
+  const Clock& clock_;
+  HybridTime last_ = 0;
+};
+
+}  // namespace diot

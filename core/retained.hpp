@@ -1,0 +1,68 @@
+#pragma once
+// The retained messages of this node: its own, and copies of those of the channels that it carries. In memory, with a
+// row each in Table::retained.
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "core/bytes.hpp"
+#include "core/clock.hpp"
+#include "core/message.hpp"
+#include "core/store.hpp"
+
+namespace diot {
+
+/// One process life of one writer. Ordered: the number counts, the random half tells clones apart.
+struct Incarnation {
+  std::uint64_t number = 0;
+  std::uint64_t random = 0;
+  auto operator<=>(const Incarnation&) const = default;
+};
+
+/// Which of two retained values of a topic is the later one, the same at every node.
+struct Stamp {
+  HybridTime time = 0;
+  NodeId writer;
+  Incarnation incarnation;
+  std::uint64_t seq = 0;
+  auto operator<=>(const Stamp&) const = default;
+};
+
+struct RetainedValue {
+  MessagePtr message;  ///< nullptr: a tombstone, kept for limits::tombstone_age_max so that older values stay dead
+  Stamp stamp;
+  ChannelId channel;   ///< zero: in no channel
+  Bytes proof;         ///< in a channel: (header, salt, record, path) as in docs/protocol.md, "Retained record"
+  Ticket ticket = 0;   ///< the transaction that holds the row
+};
+
+class Retained {
+ public:
+  Retained(Store& store, const Clock& clock);
+  ~Retained();
+
+  /// Reads the table; call once, before anything else. Corrupt rows are dropped and counted.
+  Result<void> load();
+  /// Keeps the value if it is later than the one that is there, and says whether it did. Errc::limit beyond
+  /// limits::retained_count_max. The value's ticket is set here.
+  Result<bool> set(std::string_view topic, RetainedValue value);
+  /// The value of one topic, or nullptr; tombstones are returned too.
+  const RetainedValue* find(std::string_view topic) const;
+  /// Visits every value (no tombstones, nothing expired) whose topic matches the filter.
+  void match(std::string_view filter, const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
+  /// Visits every value and tombstone of a channel.
+  void of_channel(const ChannelId& channel,
+                  const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
+  /// Drops the copies of a channel that this node carries no more.
+  void erase_channel(const ChannelId& channel);
+  /// Drops expired values and old tombstones. A slice of the work a call; call about once a second.
+  void tick();
+  std::size_t size() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace diot

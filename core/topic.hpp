@@ -1,0 +1,50 @@
+#pragma once
+// Topic names and filters (MQTT 5.0 section 4.7) and handles in them.
+// `room/temp` is local, `@alice/room/temp` owned by alice, `@/lyon/noise` commons. `$…` is the broker's own.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+
+namespace diot {
+
+/// `[a-z0-9-]{3,32}`, no hyphen first, last or doubled. Errc::invalid says which rule is broken.
+Result<void> check_handle(std::string_view handle);
+
+/// A topic name to publish to: 1 to 65,535 bytes of well-formed UTF-8 without U+0000, no wildcard; a first level that
+/// starts with "@" must be "@" or "@" ‖ a valid handle.
+Result<void> check_topic(std::string_view topic);
+/// The same for a filter: `#` only as the whole last level, `+` only as a whole level, neither within the "@…" level.
+/// `$share/…` is not looked into: split it first.
+Result<void> check_filter(std::string_view filter);
+/// MQTT's UTF-8 string rule: well-formed, no surrogates, no U+0000.
+bool is_mqtt_utf8(std::string_view text);
+
+/// MQTT 5.0 section 4.7.3. A leading wildcard does not match a first level that starts with "$". Both are valid.
+bool matches(std::string_view filter, std::string_view topic);
+/// Some topic could match both filters.
+bool overlaps(std::string_view a, std::string_view b);
+/// Every topic that matches `inner` matches `outer`.
+bool covers(std::string_view outer, std::string_view inner);
+/// Leading levels without a wildcard: of several shares that match a topic the one with the most holds (section 8 of
+/// the design).
+std::size_t literal_levels(std::string_view filter);
+
+enum class TopicKind { local, owned, commons, system };
+struct TopicParts {
+  TopicKind kind = TopicKind::local;
+  std::string_view handle;  ///< owned only
+  std::string_view rest;    ///< owned: what follows "@handle/", may be empty; else the whole topic
+};
+/// Splits a valid topic or filter. A view into `topic`.
+TopicParts parts_of(std::string_view topic);
+
+/// "@handle/rest".
+std::string owned_topic(std::string_view handle, std::string_view rest);
+/// At alice's gateways `@alice/x` and `x` are one topic, seen under the local name.
+std::string_view local_name(std::string_view topic, std::string_view own_handle);
+
+}  // namespace diot

@@ -1,0 +1,76 @@
+#pragma once
+// Links as the overlay sees them: framed, authenticated, encrypted connections to other nodes. The program gives it
+// TLS over TCP (dht/links.hpp), the simulator a world of its own.
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.hpp"
+#include "core/error.hpp"
+#include "core/share.hpp"
+
+namespace diot {
+
+/// Frame = u32 length of what follows ‖ u8 type ‖ body (docs/protocol.md, "Links"). Numbers are for ever.
+enum class FrameType : std::uint8_t {
+  hello = 1, close = 2, ping = 3, pong = 4,                         // handled inside dht/links
+  ledger_head = 16, ledger_get = 17, ledger_blocks = 18, submit = 19, submitted = 20,
+  enrol = 24, welcome = 25,
+  catalogue_get = 32, catalogue = 33,
+  channel_join = 40, channel_heads = 41, channel_leave = 42, batch = 43, range_get = 44, range_gap = 45, retained = 46,
+};
+
+enum class LinkId : std::uint64_t {};  ///< never reused within a process
+
+struct Hello {
+  std::uint8_t version_min = 1, version_max = 1;
+  std::uint64_t features = 0;
+  NetworkId network;
+  InstanceId instance;
+  Checkpoint checkpoint;
+  std::vector<std::string> addresses;  ///< where the sender can be dialled
+  std::string agent;                   ///< "diot/0.1.0"
+};
+
+/// What a peer may do, decided by the overlay when its hello is in.
+enum class LinkClass : std::uint8_t {
+  member,    ///< a node of this network, known to the ledger
+  enrolling, ///< a stranger who may only spend an invite: enrol and submit
+  refused,
+};
+
+class LinkEvents {
+ public:
+  virtual ~LinkEvents() = default;
+  /// Our own hello, asked for at each connection.
+  virtual Hello own_hello() = 0;
+  /// TLS has proved `peer`. Decides before anything else of it is read.
+  virtual LinkClass admit(const NodeId& peer, const Hello& hello, bool dialled_by_us) = 0;
+  virtual void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) = 0;
+  virtual void link_down(LinkId link, const NodeId& peer, const std::string& reason) = 0;
+  /// `body` is valid during the call only. Types outside the overlay's own list never get here.
+  virtual void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) = 0;
+  /// The unsent bytes fell below limits::link_bulk_bytes_max again.
+  virtual void link_writable(LinkId link) = 0;
+  /// A dial ended before the link was up.
+  virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected, const std::string& reason) = 0;
+};
+
+class LinkTransport {
+ public:
+  virtual ~LinkTransport() = default;
+  /// "host:port" or "[ipv6]:port". With `expected`, another key at that address is refused. Several dials may be under
+  /// way; the outcome is link_up or dial_failed.
+  virtual void dial(const std::string& address, const std::optional<NodeId>& expected) = 0;
+  /// Queues one frame; written at the end of the turn together with the others. `parts` are concatenated. A link whose
+  /// unsent bytes exceed limits::link_output_bytes_max is closed.
+  virtual void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) = 0;
+  virtual std::size_t unsent_bytes(LinkId link) const = 0;
+  /// Sends what is queued, then a close frame with the reason, then closes.
+  virtual void close(LinkId link, const std::string& reason) = 0;
+};
+
+}  // namespace diot
