@@ -1,0 +1,57 @@
+#pragma once
+// What a running node can be asked to do, and how the answers look. The unix socket (tools/app/control.hpp), HTTP
+// (tools/app/http.hpp) and so the command line all come here.
+//
+// A verb is named as it is typed: "status", "share add". Its arguments are those of the table in tools/app/options.cpp
+// by their long names without "--" ("expiry-days") or, for positional ones, in lower case ("filter"); `check_args` has
+// let only known ones of the right type through. Flags are true or absent, counts are unsigned numbers, lists arrays of
+// strings, the rest strings.
+//
+// Results, all of them objects. Ids are hex, except "node" and "nodes", which are as people see them (to_display).
+// Names that end in _ms are milliseconds since 1970, UTC.
+//
+//   version          {version}
+//   status           {version, uptime_s, handle, handle_state: "active" | "provisional" | "none", node, network,
+//                     registrar: handle of the sole witness or null, height, head, head_time_ms,
+//                     mqtt: [address, …], api: [address, …], overlay: [address, …], shares, clients, sessions,
+//                     subscriptions, retained, messages_in, messages_out, links, dht_nodes, store_pending_bytes,
+//                     warnings: [text, …]}   further members may follow: the command line prints what it finds
+//   peers            {peers: [{handle or null, node, address, state: "up" | "dialling" | "down", since_ms or null,
+//                     dialled_by_us, rtt_ms or null, unsent_bytes}, …]}
+//   wait             args {ready?, topic?}; answers at once: {done, waiting_for: [text, …]}
+//   invite           args {uses?, expiry-days?}: {invite, uses, expires_ms}
+//   handle register  args {handle}: {handle, height}
+//   handle show      args {handle?} (the own one): {handle, owner, nodes: [{node, role}, …], version, height,
+//                     registered_ms, lease_until_ms or null, register_entry, ours}
+//   handle renew     {handle, version, height, lease_until_ms or null}
+//   handle update    args {add-node?: [node id, …], remove-node?: [node id, …], role?: "admin" | "member"}: as handle
+//   show share add        args {filter, preset?}: {filter, preset, share, seq, effect: text} share change     args
+//   {filter, preset, yes?}: as share add. Errc::not_permitted names --yes when it would widen share remove     args
+//   {filter, yes?}: {filter, share, seq, effect: text} share list       args {handle?}: {handle, shares: [{filter,
+//   preset, share, channel, seq}, …]} share test       args {topic, as?: handle}: {topic, as, filter or null, read,
+//   write, why: text} ledger list      {handles: [{handle, nodes: count, version, height, registered_ms, lease_until_ms
+//   or null}, …]} ledger show      args {handle}: as handle show ledger history   args {handle}: {handle, entries:
+//   [{height, time_ms, kind, version, hash}, …]} ledger tail      args {count?}: {blocks: [{height, time_ms, hash,
+//   entries: [{kind, handle}, …]}, …]}, newest last ledger verify    {network, height, head, blocks, entries, handles,
+//   log_root, map_root}. Errc::corrupt names the
+//                     first wrong block
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace diot {
+
+/// Members keep the order they were put in: it is the order in which people read them.
+using Json = nlohmann::ordered_json;
+
+class Api {
+ public:
+  virtual ~Api() = default;
+  /// Runs `done` exactly once, on the I/O thread, from inside this call or later (also after the asker has gone).
+  virtual void call(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done) = 0;
+};
+
+}  // namespace diot

@@ -1,0 +1,42 @@
+#pragma once
+// The configuration of a node, $DIOT_HOME/diot.toml. One table (config.cpp) has every setting with type, default,
+// limits and help; reading, writing and the error messages all follow it.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.hpp"
+
+namespace diot {
+
+struct Config {
+  std::string handle;                                        ///< handle
+  std::vector<std::string> mqtt_listen{"127.0.0.1:1883"};    ///< mqtt.listen
+  std::vector<std::string> api_listen{"127.0.0.1:8480"};     ///< api.listen, loopback only; empty = no HTTP
+  std::vector<std::string> overlay_listen{"0.0.0.0:42220"};  ///< overlay.listen: TCP for links, UDP for the DHT
+  std::vector<std::string> overlay_addresses;                ///< overlay.addresses: told to other nodes. Empty: the
+                                                             ///< addresses listened on
+  std::string log_level = "info";                            ///< log.level
+  std::string log_format = "text";                           ///< log.format: text or json
+  bool operator==(const Config&) const = default;
+};
+
+/// Every error is one line "FILE:LINE:COLUMN: what is wrong; what to do"; several are joined by newlines.
+Result<Config> parse_config(std::string_view text, const std::string& file);
+Result<Config> load_config(const std::string& file);
+/// The same with a comment above every setting, ready to be read by parse_config.
+std::string to_toml(const Config& config);
+
+/// "host:port" or "[ipv6]:port", host numeric or a name.
+struct HostPort {
+  std::string host;  ///< without brackets
+  std::uint16_t port = 0;
+};
+Result<HostPort> parse_address(std::string_view address);
+std::string to_string(const HostPort& address);
+/// 127.0.0.0/8, ::1 or "localhost".
+bool is_loopback(const HostPort& address);
+
+}  // namespace diot

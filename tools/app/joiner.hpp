@@ -1,0 +1,40 @@
+#pragma once
+// The network part of `diot join`: a client in the foreground that spends an invite.
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/crypto.hpp"
+#include "core/error.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/store.hpp"
+
+namespace diot {
+
+struct JoinRequest {
+  Invite invite;
+  std::string handle;
+  KeyPair node;
+  KeyPair owner;
+  Hash next_key;                       ///< SHA-256 of the next owner key
+  std::vector<std::string> addresses;  ///< where this node will be dialled
+  std::chrono::seconds timeout{30};
+  /// Runs after everything was checked here and before the entry leaves: the last moment to show the 24 words.
+  std::function<void()> before_submit;
+};
+
+struct JoinResult {
+  Bytes genesis;
+  std::uint64_t height = 0;  ///< of the block that registered the handle
+};
+
+/// Dials the invite's addresses, checks the NodeId, proves the token, receives genesis, blocks and the network's DHT
+/// key, submits the register entry, and returns when it is committed and verified. Puts blocks, DHT key and the
+/// inviter's addresses into the store, durably. A second run with the same keys after an interrupted one finds its
+/// entry in the ledger and succeeds. Errors: Errc::io names the addresses that were tried, Errc::exists that the handle
+/// is taken.
+Result<JoinResult> join_network(const JoinRequest& request, Store& store);
+
+}  // namespace diot
