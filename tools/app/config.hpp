@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/address.hpp"
 #include "core/error.hpp"
 
 namespace diot {
@@ -28,15 +29,5 @@ Result<Config> parse_config(std::string_view text, const std::string& file);
 Result<Config> load_config(const std::string& file);
 /// The same with a comment above every setting, ready to be read by parse_config.
 std::string to_toml(const Config& config);
-
-/// "host:port" or "[ipv6]:port", host numeric or a name.
-struct HostPort {
-  std::string host;  ///< without brackets
-  std::uint16_t port = 0;
-};
-Result<HostPort> parse_address(std::string_view address);
-std::string to_string(const HostPort& address);
-/// 127.0.0.0/8, ::1 or "localhost".
-bool is_loopback(const HostPort& address);
 
 }  // namespace diot
