@@ -1,0 +1,387 @@
+#include "tools/app/options.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "tools/app/suggest.hpp"
+
+namespace diot {
+namespace {
+
+using enum OptionKind;
+using enum VerbPlace;
+
+const std::vector<std::string_view> presets{"public", "trusted", "protected", "secure", "local"};
+
+const OptionSpec handle_option{"handle", text, "NAME", "the name this home gets in the network", true};
+const OptionSpec mqtt_option{"mqtt", list, "ADDRESS", "where MQTT clients connect (127.0.0.1:1883)"};
+const OptionSpec api_option{"api", list, "ADDRESS", "where the HTTP API listens (127.0.0.1:8480)"};
+const OptionSpec overlay_option{"overlay", list, "ADDRESS", "where other nodes connect (0.0.0.0:42220)"};
+const OptionSpec public_option{"address", list, "ADDRESS", "what other nodes are told to dial, if not --overlay"};
+const OptionSpec yes_option{"yes", flag, "", "also if more people see or may do more than before"};
+const OptionSpec filter_option{"filter", positional, "FILTER", "a topic filter of this home, e.g. 'sensors/#'", true};
+OptionSpec timeout_option(std::string_view help) { return {"timeout", number, "SECONDS", help, false, 0, 86'400}; }
+OptionSpec preset_option(bool required) {
+  return {"preset", text, "PRESET", "who may read and write", required, 0, 0, presets};
+}
+OptionSpec a_handle(bool required, std::string_view help = "a handle") {
+  return {"handle", positional, "HANDLE", help, required};
+}
+
+const std::vector<Verb> verbs{
+    {"init",
+     local,
+     false,
+     "found a network with this home as its first; prints the 24 words on standard error",
+     {handle_option, mqtt_option, api_option, overlay_option, public_option}},
+    {"join",
+     local,
+     false,
+     "join a network with an invite; prints the 24 words on standard error",
+     {{"invite", positional, "INVITE", "diot:…, or - to read it from standard input", true},
+      handle_option,
+      mqtt_option,
+      api_option,
+      overlay_option,
+      public_option,
+      timeout_option("give up after this long (30)")}},
+    {"run",
+     local,
+     false,
+     "run the node in the foreground until it is told to stop",
+     {{"check", flag, "", "only check the configuration"}}},
+    {"wait",
+     local,
+     false,
+     "wait until the node is there and a condition holds",
+     {{"ready", flag, "", "its listeners are open and its handle is active"},
+      {"topic", text, "FILTER", "a client here subscribed to it and every owner node knows"},
+      timeout_option("give up after this long, with exit code 5 (30)")}},
+    {"status", node, true, "what the node is doing"},
+    {"peers", node, true, "the nodes it is connected to, or wants to be"},
+    {"invite",
+     node,
+     false,
+     "make an invite for a new home: one line on standard output",
+     {{"uses", number, "N", "how many homes may join with it (1)", false, 1, 1000},
+      {"expiry-days", number, "DAYS", "how long it is good (7)", false, 1, 365}}},
+    {"handle register", node, false, "register a handle for this home", {a_handle(true, "the handle to register")}},
+    {"handle show", node, true, "what the ledger says about a handle", {a_handle(false, "the own one if left out")}},
+    {"handle renew", node, false, "renew the own handle's lease"},
+    {"handle update",
+     node,
+     false,
+     "say which nodes speak for the own handle",
+     {{"add-node", list, "NODE", "a node id to add"},
+      {"remove-node", list, "NODE", "a node id to remove"},
+      {"role", text, "ROLE", "of the added nodes (member)", false, 0, 0, {"admin", "member"}}}},
+    {"share add", node, false, "let topics of this home be seen by others", {filter_option, preset_option(false)}},
+    {"share change", node, false, "give a share another preset", {filter_option, preset_option(true), yes_option}},
+    {"share remove", node, false, "end a share", {filter_option, yes_option}},
+    {"share list", node, true, "the shares of a handle", {a_handle(false, "the own one if left out")}},
+    {"share test",
+     node,
+     true,
+     "say which share a topic belongs to, and who may do what",
+     {{"topic", positional, "TOPIC", "a topic of this home", true}, {"as", text, "HANDLE", "seen by this handle"}}},
+    {"ledger list", either, true, "all handles of the network"},
+    {"ledger show", either, true, "what the ledger says about a handle", {a_handle(true)}},
+    {"ledger history", either, true, "every entry about a handle", {a_handle(true)}},
+    {"ledger tail", either, true, "the newest blocks", {{"count", number, "N", "how many (10)", false, 1, 1000}}},
+    {"ledger verify", either, true, "recompute the whole ledger from its genesis"},
+    {"version", local, true, "the program's version"},
+    {"setup", later, false, "open this home to its network, with a user and password"},
+    {"doctor", later, false, "look for what is wrong and say what to do"},
+    {"handle rotate", later, false, "replace the owner key"},
+    {"handle revoke", later, false, "revoke a node of the own handle"},
+    {"mount add", later, false, "give remote topics a local name"},
+    {"mount remove", later, false, "end a mount"},
+    {"mount list", later, false, "the mounts of this node"},
+    {"ledger prove", later, false, "a proof about a handle that needs no network to check"},
+    {"ledger check-proof", later, false, "check such a proof"},
+    {"ledger export", later, false, "the ledger as JSON lines"},
+    {"ledger stats", later, false, "sizes and rates"},
+    {"ledger diff", later, false, "compare with another node's"},
+    {"ledger storage", later, false, "who holds which part of the history"},
+    {"ledger anchor", later, false, "anchor a checkpoint in another network"},
+    {"witness list", later, false, "the witnesses of the network"},
+    {"ping", later, false, "measure the way to another node"},
+    {"netcheck", later, false, "how this node can be reached"},
+    {"top", later, false, "the busiest topics and clients"},
+    {"network rekey", later, false, "give the network's DHT a new key"},
+    {"network create", later, false, "found another network"},
+    {"network join", later, false, "move to another network"},
+    {"user add", later, false, "add a local MQTT user"},
+    {"user remove", later, false, "remove a local MQTT user"},
+    {"user passwd", later, false, "change a local MQTT user's password"},
+    {"device add", later, false, "let a device in"},
+    {"device pair", later, false, "pair a device by QR code or words"},
+    {"device list", later, false, "the devices of this home"},
+    {"device rename", later, false, "rename a device"},
+    {"device revoke", later, false, "lock a device out"},
+    {"approvals list", later, false, "what waits for approval"},
+    {"approvals show", later, false, "one request for approval"},
+    {"approvals accept", later, false, "approve a request"},
+    {"approvals reject", later, false, "reject a request"},
+    {"keys export", later, false, "export the keys"},
+    {"keys import", later, false, "import keys"},
+    {"keys seal", later, false, "seal the owner key with a passphrase"},
+    {"keys rotate", later, false, "replace the owner key"},
+    {"keys split", later, false, "split the words into shares"},
+    {"keys combine", later, false, "put the shares together again"},
+    {"pub", later, false, "publish a message"},
+    {"sub", later, false, "print messages"},
+    {"find", later, false, "search the public catalogues"},
+    {"mute", later, false, "ignore a handle"},
+    {"forget", later, false, "drop what is stored of a channel"},
+    {"backup", later, false, "write a backup of this home"},
+    {"restore", later, false, "restore a backup under a new node key"},
+    {"import", later, false, "import a broker's configuration"},
+    {"bugreport", later, false, "collect what a bug report needs"},
+};
+
+const std::map<std::string_view, std::string_view> nouns{
+    {"handle", "the name of a home in the ledger"},
+    {"share", "what others may see of this home"},
+    {"ledger", "who owns which handle"},
+    {"mount", "local names for remote topics"},
+    {"witness", "who decides about the ledger"},
+    {"network", "the network as a whole"},
+    {"user", "local MQTT users"},
+    {"device", "devices of this home"},
+    {"approvals", "commands that wait for a yes"},
+    {"keys", "the keys of this home"},
+};
+
+/// As people type it.
+std::string label(const OptionSpec& option) {
+  return option.kind == positional ? std::string(option.value) : fmt::format("--{}", option.name);
+}
+
+Result<Json> check_text(const OptionSpec& option, const Json& value) {
+  if (!value.is_string()) return fail(Errc::invalid, fmt::format("{} must be a string", label(option)));
+  const auto& text_value = value.get_ref<const std::string&>();
+  if (text_value.empty()) return fail(Errc::invalid, fmt::format("{} is empty", label(option)));
+  if (!option.choices.empty() && std::ranges::find(option.choices, text_value) == option.choices.end())
+    return fail(Errc::invalid, fmt::format("{} '{}' is not one of {}{}", label(option), text_value,
+                                           fmt::join(option.choices, ", "), did_you_mean(text_value, option.choices)));
+  return value;
+}
+
+Result<Json> check_number(const OptionSpec& option, const Json& value) {
+  const auto wrong = [&] {
+    return fail(Errc::invalid, fmt::format("{} must be a number from {} to {}", label(option), option.min, option.max));
+  };
+  std::uint64_t number_value = 0;
+  if (value.is_number_unsigned()) {
+    number_value = value.get<std::uint64_t>();
+  } else if (value.is_string()) {
+    const auto& digits = value.get_ref<const std::string&>();
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number_value);
+    if (error != std::errc() || end != digits.data() + digits.size()) return wrong();
+  } else {
+    return wrong();
+  }
+  if (number_value < option.min || number_value > option.max) return wrong();
+  return Json(number_value);
+}
+
+Result<Json> check_value(const OptionSpec& option, const Json& value) {
+  switch (option.kind) {
+    case text:
+    case positional:
+      return check_text(option, value);
+    case number:
+      return check_number(option, value);
+    case flag:
+      if (value.is_boolean()) return value;
+      if (value.is_string() && value.get_ref<const std::string&>() == "true") return Json(true);
+      if (value.is_string() && value.get_ref<const std::string&>() == "false") return Json(false);
+      return fail(Errc::invalid, fmt::format("{} must be true or false", label(option)));
+    case list: {
+      Json out = Json::array();
+      for (const auto& element : value.is_array() ? value : Json::array({value})) {
+        auto checked = check_text(option, element);
+        if (!checked) return checked;
+        out.push_back(std::move(*checked));
+      }
+      return out;
+    }
+  }
+  return fail(Errc::invalid, "unknown kind of option");
+}
+
+/// Puts what CLI11 read where check_args expects it.
+struct Binding {
+  const OptionSpec* spec;
+  std::vector<std::string> values;
+  CLI::Option* option;
+};
+
+void bind_options(CLI::App& app, const Verb& verb, std::vector<std::unique_ptr<Binding>>& bindings) {
+  for (const auto& spec : verb.options) {
+    auto& binding = bindings.emplace_back(std::make_unique<Binding>(Binding{&spec, {}, nullptr}));
+    std::string help(spec.help);
+    if (!spec.choices.empty()) help += fmt::format(": {}", fmt::join(spec.choices, ", "));
+    const std::string name = label(spec);
+    if (spec.kind == flag) {
+      binding->option =
+          app.add_flag(name, std::as_const(help));  // a mutable string would be taken for the flag's value
+    } else {
+      binding->option = app.add_option(name, binding->values, help)
+                            ->type_name(spec.kind == positional ? "" : std::string(spec.value));
+      if (spec.kind == list)
+        binding->option->delimiter(',')->expected(1, 64)->allow_extra_args(false);
+      else
+        binding->option->expected(1);
+      if (spec.required) binding->option->required();
+    }
+  }
+}
+
+/// Mistyped verbs and options, the most frequent mistakes, of which CLI11 would only say that it did not expect them.
+/// Empty if there is none. `path` becomes the known part of what was typed.
+std::string find_mistake(int argc, const char* const* argv, std::string& path) {
+  if (argc < 2 || argv[1][0] == '-') return {};
+  std::vector<std::string_view> names;
+  for (const auto& verb : verbs) {
+    names.push_back(verb.name);
+    names.push_back(verb.name.substr(0, verb.name.find(' ')));
+  }
+  std::string typed = argv[1];
+  if (std::ranges::find(names, typed) == names.end())
+    return fmt::format("there is no '{}'{}", typed, did_you_mean(typed, names));
+  path = typed + " ";
+  int next = 2;
+  if (find_verb(typed) == nullptr && argc > 2 && argv[2][0] != '-') {
+    typed += fmt::format(" {}", argv[next++]);
+    if (find_verb(typed) == nullptr) return fmt::format("there is no '{}'{}", typed, did_you_mean(typed, names));
+    path = typed + " ";
+  }
+  const Verb* verb = find_verb(typed);
+  if (verb == nullptr || verb->place == later) return {};
+  std::vector<std::string_view> options{"json", "help"};
+  for (const auto& option : verb->options)
+    if (option.kind != positional) options.push_back(option.name);
+  for (; next < argc && std::string_view(argv[next]) != "--"; ++next) {
+    std::string_view name = argv[next];
+    if (!name.starts_with("--")) continue;
+    name = name.substr(2, name.find('=') - 2);
+    if (std::ranges::find(options, name) == options.end())
+      return fmt::format("'{}' has no option --{}{}", typed, name, did_you_mean(name, options));
+  }
+  return {};
+}
+
+}  // namespace
+
+const OptionSpec* Verb::option(std::string_view option_name) const {
+  const auto found = std::ranges::find(options, option_name, &OptionSpec::name);
+  return found == options.end() ? nullptr : &*found;
+}
+
+std::span<const Verb> all_verbs() { return verbs; }
+
+const Verb* find_verb(std::string_view name) {
+  const auto found = std::ranges::find(verbs, name, &Verb::name);
+  return found == verbs.end() ? nullptr : &*found;
+}
+
+Result<Json> check_args(const Verb& verb, const Json& args) {
+  if (!args.is_object()) return fail(Errc::invalid, "the arguments must be a JSON object");
+  Json out = Json::object();
+  for (const auto& [name, value] : args.items()) {
+    const auto* option = verb.option(name);
+    if (option == nullptr) {
+      std::vector<std::string_view> names;
+      for (const auto& known : verb.options) names.push_back(known.name);
+      return fail(Errc::invalid,
+                  fmt::format("'{}' has no argument '{}'{}", verb.name, name, did_you_mean(name, names)));
+    }
+    auto checked = check_value(*option, value);
+    if (!checked) return checked;
+    if (option->kind == flag && !checked->get<bool>()) continue;
+    out[name] = std::move(*checked);
+  }
+  for (const auto& option : verb.options)
+    if (option.required && !out.contains(option.name))
+      return fail(Errc::invalid, fmt::format("'{}' needs {}", verb.name, label(option)));
+  return out;
+}
+
+std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv) {
+  CLI::App app("One MQTT broker made of everybody's home gateways.", "diot");
+  app.require_subcommand(1);
+  app.footer(
+      "State is in $DIOT_HOME (~/.local/share/diot). Exit codes: 0 done, 1 failed, 2 usage, 3 node not running,\n"
+      "4 not permitted, 5 timed out.");
+  bool json = false;
+  std::map<std::string, CLI::App*, std::less<>> parents;
+  std::map<const Verb*, CLI::App*> commands;
+  std::map<const Verb*, std::vector<std::unique_ptr<Binding>>> bindings;
+  for (const auto& verb : verbs) {
+    const auto blank = verb.name.find(' ');
+    CLI::App* parent = &app;
+    if (blank != verb.name.npos) {
+      auto& noun = parents[std::string(verb.name.substr(0, blank))];
+      if (noun == nullptr) {
+        const auto found = nouns.find(verb.name.substr(0, blank));
+        noun = app.add_subcommand(std::string(verb.name.substr(0, blank)),
+                                  found == nouns.end() ? "" : std::string(found->second));
+        noun->require_subcommand(1);
+      }
+      parent = noun;
+    }
+    std::string help(verb.help);
+    if (verb.place == later) help += " (not available yet)";
+    auto* command = commands[&verb] =
+        parent->add_subcommand(std::string(blank == verb.name.npos ? verb.name : verb.name.substr(blank + 1)), help);
+    bind_options(*command, verb, bindings[&verb]);
+    command->add_flag("--json", json, "print the result as JSON");
+    if (verb.place == later) command->allow_extras();
+  }
+  const auto usage = [](std::string_view message, std::string_view command) {
+    return Answer{fmt::format("diot: {}\nRun `diot {}--help`.\n", message, command), true};
+  };
+  std::string path;  // of the verb that the arguments got to, with a blank behind
+  try {
+    if (auto mistake = find_mistake(argc, argv, path); !mistake.empty()) return usage(mistake, path);
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App* asked = &app;  // the innermost subcommand that was named
+    std::string parent;
+    while (!asked->get_subcommands().empty()) {
+      parent += (parent.empty() ? "" : " ") + asked->get_name();
+      asked = asked->get_subcommands().front();
+    }
+    return Answer{asked->help(parent), false};
+  } catch (const CLI::ParseError& error) {
+    return usage(error.what(), path);
+  }
+  for (const auto& verb : verbs) {
+    if (!commands.at(&verb)->parsed()) continue;
+    Invocation out{&verb, Json::object(), json};
+    if (verb.place == later) return out;
+    for (const auto& binding : bindings.at(&verb)) {
+      if (binding->option->count() == 0) continue;
+      const std::string name(binding->spec->name);
+      if (binding->spec->kind == flag)
+        out.args[name] = true;
+      else if (binding->spec->kind == list)
+        out.args[name] = binding->values;
+      else
+        out.args[name] = binding->values.front();
+    }
+    auto checked = check_args(verb, out.args);
+    if (!checked) return usage(checked.error().message, path);
+    out.args = std::move(*checked);
+    return out;
+  }
+  return usage("say what to do", "");
+}
+
+}  // namespace diot
