@@ -56,7 +56,7 @@ const std::vector<Verb> verbs{
      {{"check", flag, "", "only check the configuration"}}},
     {"wait",
      local,
-     false,
+     true,
      "wait until the node is there and a condition holds",
      {{"ready", flag, "", "its listeners are open and its handle is active"},
       {"topic", text, "FILTER", "a client here subscribed to it and every owner node knows"},
