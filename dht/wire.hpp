@@ -1,0 +1,131 @@
+#pragma once
+// Bodies of the overlay's frames (docs/protocol.md, "Frames of the overlay"). Encoding and shape only: nothing decoded
+// here is believed yet. A decoder gives nullopt on anything it would not have encoded itself.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/bytes.hpp"
+#include "core/cursor.hpp"
+#include "core/error.hpp"
+#include "core/share.hpp"
+
+namespace diot::wire {
+
+/// "I am at this block"; after the hello only when it changed.
+Bytes encode_ledger_head(const Checkpoint& head);
+std::optional<Checkpoint> decode_ledger_head(ByteView body);
+
+/// Asks for the blocks from a height on.
+Bytes encode_ledger_get(std::uint64_t from_height);
+std::optional<std::uint64_t> decode_ledger_get(ByteView body);
+
+/// Some of them, in order.
+Bytes encode_ledger_blocks(const std::vector<Bytes>& blocks);
+std::optional<std::vector<ByteView>> decode_ledger_blocks(ByteView body);
+
+/// An entry on its way to the witness; every hop has a number of its own for the answer.
+struct Submit {
+  std::uint64_t id = 0;
+  std::uint8_t hops = 0;  ///< nodes that passed it on
+  ByteView entry;
+};
+Bytes encode_submit(const Submit& submit);
+std::optional<Submit> decode_submit(ByteView body);
+
+struct Submitted {
+  std::uint64_t id = 0;
+  std::uint64_t height = 0;   ///< the block that holds the entry; 0: refused
+  Errc code = Errc::invalid;  ///< why it was refused
+  std::string message;
+};
+Bytes encode_submitted(const Submitted& submitted);
+std::optional<Submitted> decode_submitted(ByteView body);
+
+/// A stranger spends an invite: the token's signature (kind `enrol`) over `enrol_statement`.
+struct Enrol {
+  ByteView grant;
+  Signature token_signature;
+};
+Bytes encode_enrol(const Enrol& enrol);
+std::optional<Enrol> decode_enrol(ByteView body);
+/// Both nodes and both processes, so that the proof counts on this link only.
+Bytes enrol_statement(const NodeId& inviter, const InstanceId& inviter_instance, const NodeId& joiner,
+                      const InstanceId& joiner_instance);
+
+/// What the inviter answers. With `error` set nothing else is.
+struct Welcome {
+  std::string error;
+  ByteView genesis;
+  std::uint32_t dht_epoch = 0;
+  Seed dht_key;
+  std::uint64_t height = 0;  ///< of the inviter's ledger: fetch up to here before registering
+};
+Bytes encode_welcome(const Welcome& welcome);
+std::optional<Welcome> decode_welcome(ByteView body);
+
+/// Asks an owner's node for its catalogue, now and whenever it changes. The answer (frame `catalogue`) is a directory
+/// record of kind catalogue.
+Bytes encode_catalogue_get(std::string_view handle);
+std::optional<std::string> decode_catalogue_get(ByteView body);
+
+/// One writer's log and the reader's place in it.
+struct Position {
+  NodeId writer;
+  Cursor cursor;
+};
+/// A reader wants a channel's batches. `fresh`: it has no past here, so it wants the retained values, and batches from
+/// now on; else the batches behind its positions.
+struct ChannelJoin {
+  ChannelId channel;
+  bool fresh = true;
+  std::vector<Position> positions;
+};
+Bytes encode_channel_join(const ChannelJoin& join);
+std::optional<ChannelJoin> decode_channel_join(ByteView body);
+
+/// The holder's answer: joined, and where it starts. With `error` set the join is refused.
+struct ChannelHeads {
+  ChannelId channel;
+  std::string error;
+  std::vector<Position> positions;
+};
+Bytes encode_channel_heads(const ChannelHeads& heads);
+std::optional<ChannelHeads> decode_channel_heads(ByteView body);
+
+Bytes encode_channel_leave(const ChannelId& channel);
+std::optional<ChannelId> decode_channel_leave(ByteView body);
+
+/// Batch frame: u32 seconds that it was held since it was signed ‖ batch. The first part only: the batch follows as is.
+Bytes encode_batch_prefix(std::uint32_t age_seconds);
+struct HeldBatch {
+  std::uint32_t age_seconds = 0;
+  ByteView batch;
+};
+std::optional<HeldBatch> decode_batch(ByteView body);
+
+/// "Send again from behind this place" (range_get), or "what lies between yours and this place is not held here"
+/// (range_gap).
+struct ChannelPosition {
+  ChannelId channel;
+  Position position;
+};
+Bytes encode_channel_position(const ChannelPosition& at);
+std::optional<ChannelPosition> decode_channel_position(ByteView body);
+
+/// Retained values of a channel with their proofs. `last`: these were all.
+struct RetainedValues {
+  ChannelId channel;
+  bool last = false;
+  struct Value {
+    std::uint32_t age_seconds = 0;
+    ByteView proof;
+  };
+  std::vector<Value> values;
+};
+Bytes encode_retained_values(const RetainedValues& values);
+std::optional<RetainedValues> decode_retained_values(ByteView body);
+
+}  // namespace diot::wire
