@@ -203,7 +203,7 @@ Bytes encode_channel_join(const ChannelJoin& join) {
   PackWriter out(body);
   out.array(3);
   out.bin(join.channel);
-  out.uint(join.fresh ? 1 : 0);
+  out.uint(join.snapshot ? 1 : 0);
   pack(out, join.positions);
   return body;
 }
@@ -213,7 +213,7 @@ std::optional<ChannelJoin> decode_channel_join(ByteView body) {
   in.array_of(3);
   ChannelJoin join;
   join.channel = in.id<ChannelId>();
-  join.fresh = in.uint(1) == 1;
+  join.snapshot = in.uint(1) == 1;
   if (!unpack(in, join.positions) || !in.done()) return std::nullopt;
   return join;
 }

@@ -76,11 +76,10 @@ struct Position {
   NodeId writer;
   Cursor cursor;
 };
-/// A reader wants a channel's batches. `fresh`: it has no past here, so it wants the retained values, and batches from
-/// now on; else the batches behind its positions.
+/// A reader wants a channel's batches: of each log those behind its position, or from now on where it gives none.
 struct ChannelJoin {
   ChannelId channel;
-  bool fresh = true;
+  bool snapshot = true;  ///< it wants the retained values first
   std::vector<Position> positions;
 };
 Bytes encode_channel_join(const ChannelJoin& join);

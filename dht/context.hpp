@@ -1,0 +1,79 @@
+#pragma once
+// What the parts of the overlay share. Made by Overlay; all on the I/O thread.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/clock.hpp"
+#include "core/crypto.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/ports.hpp"
+#include "core/retained.hpp"
+#include "core/store.hpp"
+#include "dht/directory.hpp"
+#include "dht/transport.hpp"
+
+namespace diot {
+
+/// Events worth a person's attention, by name; shown by `diot status`.
+using Counters = std::map<std::string, std::uint64_t, std::less<>>;
+
+struct OverlayContext {
+  const KeyPair& node;
+  std::string handle;  ///< the own one
+  Ledger& ledger;
+  Store& store;
+  Retained& retained;
+  Turn& turn;
+  const Clock& clock;
+  Random& random;
+  HybridClock hybrid;
+  Incarnation incarnation;  ///< of this process
+  InstanceId instance;
+  BrokerPort* broker = nullptr;
+  LinkTransport* links = nullptr;
+  Directory* directory = nullptr;  ///< nullptr: no DHT
+  Counters counters;
+
+  const NetworkId& network() const { return ledger.network(); }
+  NodeId self() const { return node.node_id(); }
+  /// Whether the ledger lets `node` speak for `handle_name`.
+  bool speaks_for(const NodeId& peer, std::string_view handle_name) const {
+    const HandleRecord* record = ledger.handle(handle_name);
+    return record && record->role_of(peer).has_value();
+  }
+  void count(std::string_view event, std::uint64_t more = 1) {
+    const auto found = counters.find(event);
+    if (found != counters.end())
+      found->second += more;
+    else
+      counters.emplace(event, more);
+  }
+  /// Whole seconds that we have held something signed at `time`; 0 if our clock is behind it.
+  std::uint32_t age_seconds(HybridTime time) const {
+    const WallMs now = clock.wall_ms(), then = wall_of(time);
+    return now <= then ? 0 : static_cast<std::uint32_t>(std::min<WallMs>((now - then) / 1000, 0xffffffff));
+  }
+};
+
+/// Where a batch lies in Table::log.
+inline Bytes log_key(const ChannelId& channel, const NodeId& writer, const Incarnation& incarnation, std::uint64_t seq) {
+  Bytes key;
+  ByteWriter out(key);
+  out.raw(channel);
+  out.raw(writer);
+  out.u64(incarnation.number);
+  out.u64(incarnation.random);
+  out.u64(seq);
+  return key;
+}
+
+/// Key of Table::cursor, and prefix of a log's keys.
+inline Bytes log_prefix(const ChannelId& channel, const NodeId& writer) {
+  Bytes key = to_bytes(channel.view());
+  append(key, writer);
+  return key;
+}
+
+}  // namespace diot
