@@ -190,14 +190,12 @@ void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, con
   owner.known = true;
 }
 
-void RemoteChannels::on_directory_record(const DirectoryRecord& record, ByteView bytes) {
+void RemoteChannels::on_directory_record(const DirectoryRecord& record) {
   const std::string handle(as_text(record.subject));
   const auto found = owners_.find(handle);
   if (found == owners_.end() || record.seq <= found->second.catalogue_seq) return;
   take_catalogue(handle, found->second, record);
-  if (found->second.catalogue_seq != record.seq) return;
-  context_.store.put(Table::meta, catalogue_key(handle), to_bytes(bytes));
-  recompute(handle, found->second);
+  if (found->second.catalogue_seq == record.seq) recompute(handle, found->second);
 }
 
 void RemoteChannels::on_catalogue(const NodeId& peer, ByteView bytes) {

@@ -44,7 +44,7 @@ class RemoteChannels {
 
   void on_catalogue(const NodeId& peer, ByteView bytes);
   /// The same from the DHT.
-  void on_directory_record(const DirectoryRecord& record, ByteView bytes);
+  void on_directory_record(const DirectoryRecord& record);
   void on_heads(LinkId link, const NodeId& peer, const wire::ChannelHeads& heads);
   void on_batch(LinkId link, const wire::HeldBatch& held);
   void on_gap(LinkId link, const NodeId& peer, const wire::ChannelPosition& to);

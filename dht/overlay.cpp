@@ -1,0 +1,295 @@
+#include "dht/overlay.hpp"
+
+#include <fmt/format.h>
+
+#include "core/limits.hpp"
+#include "core/msgpack.hpp"
+#include "core/topic.hpp"
+
+namespace diot {
+
+namespace {
+
+constexpr auto second = std::chrono::seconds(1);
+constexpr auto catalogue_lookup_interval = std::chrono::seconds(10);
+
+Bytes meta_incarnation() { return to_bytes("incarnation"); }
+Bytes meta_node_record_seq() { return to_bytes("node-record-seq"); }
+
+Result<std::uint64_t> stored_number(Store& store, ByteView key) {
+  auto value = store.get(Table::meta, key);
+  if (!value) return tl::unexpected(value.error());
+  return *value ? ByteReader(**value).u64() : 0;
+}
+
+void store_number(Store& store, ByteView key, std::uint64_t number) {
+  Bytes value;
+  ByteWriter(value).u64(number);
+  store.put(Table::meta, key, std::move(value));
+}
+
+}  // namespace
+
+Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Store& store, Retained& retained,
+                 Turn& turn, const Clock& clock, Random& random)
+    : config_(std::move(config)),
+      context_{node, config_.handle, ledger, store, retained, turn, clock, random, HybridClock(clock), {}, {}, {}, {}, {}, {}},
+      own_(context_),
+      remote_(context_),
+      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }),
+      peers_(context_) {
+  context_.instance = random.id<InstanceId>();
+}
+
+void Overlay::connect(BrokerPort& broker, LinkTransport& links, Directory* directory) {
+  context_.broker = &broker;
+  context_.links = &links;
+  context_.directory = directory;
+}
+
+Result<void> Overlay::load() {
+  const auto last = stored_number(context_.store, meta_incarnation());
+  if (!last) return tl::unexpected(last.error());
+  context_.incarnation = {std::max(*last + 1, context_.clock.wall_ms()), context_.random.u64()};
+  store_number(context_.store, meta_incarnation(), context_.incarnation.number);
+  const auto seq = stored_number(context_.store, meta_node_record_seq());
+  if (!seq) return tl::unexpected(seq.error());
+  node_record_seq_ = *seq;
+  if (auto loaded = own_.load(); !loaded) return loaded;
+  if (auto loaded = remote_.load(); !loaded) return loaded;
+  return peers_.load();
+}
+
+void Overlay::settle() {
+  remote_.settle();
+  context_.turn.touch();
+}
+
+void Overlay::set_addresses(std::vector<std::string> addresses) {
+  config_.addresses = std::move(addresses);
+  publish_node_record();
+}
+
+void Overlay::publish_node_record() {
+  if (!context_.directory) return;
+  DirectoryRecord record;
+  record.kind = DirectoryKind::node;
+  record.subject = to_bytes(context_.self().view());
+  record.signer = context_.self();
+  record.seq = node_record_seq_ = std::max(context_.clock.wall_ms(), node_record_seq_ + 1);
+  store_number(context_.store, meta_node_record_seq(), node_record_seq_);
+  PackWriter out(record.body);
+  const std::size_t count = std::min(config_.addresses.size(), limits::addresses_per_node_max);
+  out.array(count);
+  for (std::size_t at = 0; at < count; ++at) out.str(config_.addresses[at]);
+  context_.directory->publish(DirectoryKind::node, record.subject,
+                              encode_directory_record(record, context_.node, context_.network()));
+  context_.turn.touch();
+}
+
+void Overlay::end_turn() {
+  ledger_sync_.end_turn();
+  own_.end_turn();
+}
+
+void Overlay::tick() {
+  peers_.tick(remote_.wanted());
+  const Monotonic now = context_.clock.monotonic();
+  if (now < next_second_) return;
+  next_second_ = now + second;
+  own_.tick();
+  ledger_sync_.tick();
+  find_catalogues();
+}
+
+void Overlay::add_demand(std::string_view filter, bool durable) {
+  remote_.add_demand(filter, durable);
+  context_.turn.touch();
+}
+
+/// The catalogues of owners who are not in reach, from the DHT.
+void Overlay::find_catalogues() {
+  const Monotonic now = context_.clock.monotonic();
+  if (!context_.directory || now < next_catalogue_lookup_) return;
+  next_catalogue_lookup_ = now + catalogue_lookup_interval;
+  for (const auto& handle : remote_.handles()) {
+    if (remote_.catalogue_of(handle)) continue;
+    context_.directory->find(
+        DirectoryKind::catalogue, as_bytes(handle),
+        [this](const DirectoryRecord& record) { remote_.on_directory_record(record); }, [] {});
+  }
+}
+
+void Overlay::ledger_changed() {
+  remote_.ledger_changed();
+  for (auto& [id, link] : links_)
+    if (link.kind == LinkClass::enrolling && context_.ledger.handle_of(link.peer)) {
+      // The joiner reads its answer first; it comes back as a member.
+      context_.count("homes enrolled here");
+    }
+}
+
+// Links ------------------------------------------------------------------------------------------------------
+
+Hello Overlay::own_hello() {
+  Hello hello;
+  hello.network = context_.network();
+  hello.instance = context_.instance;
+  hello.checkpoint = context_.ledger.head();
+  hello.addresses = config_.addresses;
+  hello.agent = "diot/" DIOT_VERSION;
+  if (ledger_sync_.is_witness()) hello.features |= feature_witness;
+  return hello;
+}
+
+LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {
+  if (context_.ledger.handle_of(peer)) return LinkClass::member;
+  // A node that our ledger does not know yet: whom we dial must be known, who dials us may hold an invite, or come from
+  // a later block than ours.
+  return dialled_by_us ? LinkClass::refused : LinkClass::enrolling;
+}
+
+void Overlay::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) {
+  links_[link] = {peer, hello.instance, kind, false};
+  if (kind != LinkClass::member) return;
+  peers_.link_up(link, peer, hello, dialled_by_us);
+  ledger_sync_.link_up(link, hello, kind);
+  remote_.link_up(link, peer);
+}
+
+void Overlay::link_down(LinkId link, const NodeId& peer, const std::string&) {
+  links_.erase(link);
+  peers_.link_down(link, peer);
+  ledger_sync_.link_down(link);
+  own_.link_down(link);
+  remote_.link_down(link, peer);
+}
+
+void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView body) {
+  const auto found = links_.find(id);
+  if (found == links_.end()) return;
+  Link& link = found->second;
+  auto malformed = [&] {
+    context_.count("malformed frames");
+    context_.links->close(id, fmt::format("malformed frame of type {}", static_cast<int>(type)));
+  };
+  // Runs `use` on a body that decodes, closes the link on one that does not.
+  auto with = [&](auto decoded, auto use) {
+    if (decoded)
+      use(*decoded);
+    else
+      malformed();
+  };
+
+  if (link.kind == LinkClass::enrolling) {
+    // A stranger may spend an invite, read the ledger once it has proved that it holds one, and submit.
+    if (type == FrameType::enrol) return enrol(id, link, body);
+    if (!link.enrolled || (type != FrameType::ledger_get && type != FrameType::submit)) {
+      context_.count("frames of strangers");
+      return context_.links->close(id, "not permitted: this node's key is not in the ledger here");
+    }
+  }
+  switch (type) {
+    case FrameType::ledger_head:
+      return with(wire::decode_ledger_head(body), [&](const auto& head) { ledger_sync_.on_head(id, head); });
+    case FrameType::ledger_get:
+      return with(wire::decode_ledger_get(body), [&](auto height) { ledger_sync_.on_get(id, height); });
+    case FrameType::ledger_blocks:
+      return with(wire::decode_ledger_blocks(body), [&](const auto& blocks) { ledger_sync_.on_blocks(id, blocks); });
+    case FrameType::submit:
+      return with(wire::decode_submit(body), [&](const auto& submit) { ledger_sync_.on_submit(id, submit); });
+    case FrameType::submitted:
+      return with(wire::decode_submitted(body), [&](const auto& answer) { ledger_sync_.on_submitted(id, answer); });
+    case FrameType::catalogue_get:
+      return with(wire::decode_catalogue_get(body), [&](const auto& handle) {
+        if (handle == context_.handle) own_.follow_catalogue(id);
+      });
+    case FrameType::catalogue: return remote_.on_catalogue(peer, body);
+    case FrameType::channel_join:
+      return with(wire::decode_channel_join(body), [&](const auto& join) { own_.join(id, join); });
+    case FrameType::channel_heads:
+      return with(wire::decode_channel_heads(body), [&](const auto& heads) { remote_.on_heads(id, peer, heads); });
+    case FrameType::channel_leave:
+      return with(wire::decode_channel_leave(body), [&](const auto& channel) { own_.leave(id, channel); });
+    case FrameType::batch:
+      return with(wire::decode_batch(body), [&](const auto& held) { remote_.on_batch(id, held); });
+    case FrameType::range_get:
+      return with(wire::decode_channel_position(body), [&](const auto& from) { own_.resend(id, from); });
+    case FrameType::range_gap:
+      return with(wire::decode_channel_position(body), [&](const auto& to) { remote_.on_gap(id, peer, to); });
+    case FrameType::retained:
+      return with(wire::decode_retained_values(body), [&](const auto& values) { remote_.on_retained(id, values); });
+    case FrameType::enrol: {
+      // A member that lost its answer asks again: `diot join` run a second time.
+      return enrol(id, link, body);
+    }
+    default: return malformed();
+  }
+}
+
+// Invites ----------------------------------------------------------------------------------------------------
+
+Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
+  const HandleRecord* own = context_.ledger.handle(context_.handle);
+  if (!own || own->role_of(context_.self()) != Role::admin)
+    return fail(Errc::not_permitted, fmt::format("only a node with the role admin may invite for @{}; see `diot handle "
+                                                 "show`",
+                                                 context_.handle));
+  if (config_.addresses.empty())
+    return fail(Errc::io, "this node has no overlay address to put into the invite; set overlay.listen or "
+                          "overlay.addresses in diot.toml");
+  Invite invite;
+  invite.token_seed = context_.random.id<Seed>();
+  invite.inviter = context_.self();
+  invite.addresses = config_.addresses;
+  if (invite.addresses.size() > limits::addresses_per_node_max) invite.addresses.resize(limits::addresses_per_node_max);
+  Grant grant;
+  grant.network = context_.network();
+  grant.inviter = context_.handle;
+  grant.token = KeyPair::from_seed(invite.token_seed).public_key();
+  grant.uses = uses;
+  grant.expiry = std::max(context_.clock.wall_ms(), context_.ledger.head_time()) + valid_ms;
+  grant.pinned = context_.ledger.head();
+  grant.signer = context_.self();
+  invite.grant = encode_grant(grant, context_.node);
+  return invite;
+}
+
+Result<void> Overlay::check_enrolment(const Link& link, ByteView body) const {
+  const auto enrol = wire::decode_enrol(body);
+  if (!enrol) return fail(Errc::invalid, "a malformed request to join");
+  const auto grant = decode_grant(enrol->grant);
+  if (!grant) return tl::unexpected(grant.error());
+  if (grant->network != context_.network()) return fail(Errc::invalid, "the invite is for another network");
+  const HandleRecord* inviter = context_.ledger.handle(grant->inviter);
+  if (!inviter || inviter->role_of(grant->signer) != Role::admin)
+    return fail(Errc::not_permitted, fmt::format("the invite was not made by a node that may invite for @{}", grant->inviter));
+  if (!verify(grant->token, enrol->token_signature, "enrol", context_.network(),
+              wire::enrol_statement(context_.self(), context_.instance, link.peer, link.instance)))
+    return fail(Errc::not_permitted, "the invite's token does not fit its grant");
+  // Who is registered already only comes back for its answer.
+  if (context_.ledger.handle_of(link.peer)) return {};
+  if (grant->expiry < std::max(context_.clock.wall_ms(), context_.ledger.head_time()))
+    return fail(Errc::not_permitted, "the invite has expired; ask for a new one (`diot invite`)");
+  if (context_.ledger.uses_of(grant->token) >= grant->uses)
+    return fail(Errc::exists, "the invite has been used already; ask for a new one (`diot invite`)");
+  return {};
+}
+
+void Overlay::enrol(LinkId id, Link& link, ByteView body) {
+  wire::Welcome welcome;
+  if (auto good = check_enrolment(link, body); !good) {
+    context_.count("enrolments refused");
+    welcome.error = good.error().message;
+    context_.links->send(id, FrameType::welcome, {wire::encode_welcome(welcome)});
+    return context_.links->close(id, welcome.error);
+  }
+  link.enrolled = true;
+  welcome.genesis = config_.genesis;
+  welcome.dht_epoch = config_.dht_key.epoch;
+  welcome.dht_key = config_.dht_key.key;
+  welcome.height = context_.ledger.head().height;
+  context_.links->send(id, FrameType::welcome, {wire::encode_welcome(welcome)});
+}
+
+}  // namespace diot

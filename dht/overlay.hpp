@@ -1,0 +1,107 @@
+#pragma once
+// The node's part in the distributed broker: what it writes (own_channels), what it reads (remote_channels), the ledger
+// (ledger_sync) and the links that carry all of it (peers). Sans-I/O: links, DHT, store and time come in from outside.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/ports.hpp"
+#include "dht/context.hpp"
+#include "dht/ledger_sync.hpp"
+#include "dht/own_channels.hpp"
+#include "dht/peers.hpp"
+#include "dht/remote_channels.hpp"
+
+namespace diot {
+
+/// What seals the network's DHT datagrams; told to nodes that join.
+struct DhtKey {
+  std::uint32_t epoch = 1;
+  Seed key;
+};
+
+struct OverlayConfig {
+  std::string handle;                  ///< the own one
+  std::vector<std::string> addresses;  ///< where others can dial this node
+  Bytes genesis;
+  DhtKey dht_key;
+  std::optional<KeyPair> witness;
+};
+
+class Overlay final : public OverlayPort, public LinkEvents {
+ public:
+  Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Store& store, Retained& retained, Turn& turn,
+          const Clock& clock, Random& random);
+
+  /// The rest of the node; before load. `directory` may be nullptr.
+  void connect(BrokerPort& broker, LinkTransport& links, Directory* directory);
+  /// Reads what is on disk and begins this process's incarnation. Then the broker loads its sessions, then `settle`.
+  Result<void> load();
+  void settle();
+
+  /// Addresses where this node can be dialled, once the listeners are open.
+  void set_addresses(std::vector<std::string> addresses);
+  /// Before the store is sealed.
+  void end_turn();
+  /// About every 100 ms.
+  void tick();
+
+  // OverlayPort
+  Route route_of(std::string_view topic) const override { return own_.route_of(topic); }
+  Route publish(const MessagePtr& message) override { return own_.publish(message); }
+  void add_demand(std::string_view filter, bool durable) override;
+  void remove_demand(std::string_view filter, bool durable) override { remote_.remove_demand(filter, durable); }
+
+  // LinkEvents
+  Hello own_hello() override;
+  LinkClass admit(const NodeId& peer, const Hello& hello, bool dialled_by_us) override;
+  void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) override;
+  void link_down(LinkId link, const NodeId& peer, const std::string& reason) override;
+  void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) override;
+  void link_writable(LinkId link) override { own_.writable(link); }
+  void dial_failed(const std::string& address, const std::optional<NodeId>& expected,
+                   const std::string& reason) override {
+    peers_.dial_failed(address, expected, reason);
+  }
+
+  /// An invite for `uses` homes, signed by this node (role admin).
+  Result<Invite> make_invite(std::uint32_t uses, WallMs valid_ms);
+
+  OwnChannels& own() { return own_; }
+  const RemoteChannels& remote() const { return remote_; }
+  LedgerSync& ledger_sync() { return ledger_sync_; }
+  const Peers& peers() const { return peers_; }
+  const Counters& counters() const { return context_.counters; }
+  const std::string& handle() const { return context_.handle; }
+
+ private:
+  struct Link {
+    NodeId peer;
+    InstanceId instance;
+    LinkClass kind = LinkClass::refused;
+    bool enrolled = false;  ///< an enrolling link whose token was proved
+  };
+
+  void ledger_changed();
+  void enrol(LinkId id, Link& link, ByteView body);
+  Result<void> check_enrolment(const Link& link, ByteView body) const;
+  void publish_node_record();
+  void find_catalogues();
+
+  OverlayConfig config_;
+  OverlayContext context_;
+  OwnChannels own_;
+  RemoteChannels remote_;
+  LedgerSync ledger_sync_;
+  Peers peers_;
+  std::map<LinkId, Link> links_;
+  Monotonic next_second_{};
+  Monotonic next_catalogue_lookup_{};
+  std::uint64_t node_record_seq_ = 0;
+};
+
+}  // namespace diot
