@@ -19,10 +19,10 @@ struct Cursor {
 };
 
 enum class Step : std::uint8_t {
-  next,   ///< follows: take it in and advance
-  seen,   ///< taken in before
-  gap,    ///< something before it is missing: ask for the range behind the cursor
-  fork,   ///< contradicts what was taken in: a writer must not sign the same seq twice (refuse it)
+  next,  ///< follows: take it in and advance
+  seen,  ///< taken in before
+  gap,   ///< something before it is missing: ask for the range behind the cursor
+  fork,  ///< contradicts what was taken in: a writer must not sign the same seq twice (refuse it)
 };
 
 /// Judges a verified header of the durable log.

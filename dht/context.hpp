@@ -58,7 +58,8 @@ struct OverlayContext {
 };
 
 /// Where a batch lies in Table::log.
-inline Bytes log_key(const ChannelId& channel, const NodeId& writer, const Incarnation& incarnation, std::uint64_t seq) {
+inline Bytes log_key(const ChannelId& channel, const NodeId& writer, const Incarnation& incarnation,
+                     std::uint64_t seq) {
   Bytes key;
   ByteWriter out(key);
   out.raw(channel);

@@ -85,7 +85,8 @@ void LedgerSync::adopted(const Bytes& block) {
     std::vector<Committed> done;
     std::erase_if(waiting_, [&](auto& entry) {
       if (entry.second.height == 0 || entry.second.height > head.height) return false;
-      done.push_back([committed = std::move(entry.second.done), height = entry.second.height](auto) { committed(height); });
+      done.push_back(
+          [committed = std::move(entry.second.done), height = entry.second.height](auto) { committed(height); });
       return true;
     });
     for (auto& call : done) call(head.height);
@@ -114,9 +115,10 @@ void LedgerSync::forward(std::uint64_t id, std::uint8_t hops, ByteView entry) {
     for (const auto& [link, head] : peers_)
       if (const auto from = forwarded_.find(id); from == forwarded_.end() || from->second.from != link) to = link;
   if (to) return context_.links->send(*to, FrameType::submit, {wire::encode_submit({id, hops, entry})});
-  on_submitted(LinkId{}, {id, 0, Errc::timed_out,
-                          "no node is in reach that leads to the network's registrar; try again when `diot peers` shows "
-                          "one that is up"});
+  on_submitted(LinkId{},
+               {id, 0, Errc::timed_out,
+                "no node is in reach that leads to the network's registrar; try again when `diot peers` shows "
+                "one that is up"});
 }
 
 void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
@@ -130,7 +132,8 @@ void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
   };
   if (witness_) return propose(to_bytes(submit.entry), std::move(answer));
   // Cheap checks here, so that garbage does not travel.
-  if (auto good = context_.ledger.check_entry(submit.entry, std::max(context_.clock.wall_ms(), context_.ledger.head_time()));
+  if (auto good =
+          context_.ledger.check_entry(submit.entry, std::max(context_.clock.wall_ms(), context_.ledger.head_time()));
       !good)
     return answer(tl::unexpected(good.error()));
   if (submit.hops >= hops_max)
@@ -175,9 +178,8 @@ void LedgerSync::end_turn() {
   for (const auto& candidate : candidates) entries.push_back(candidate.entry);
   std::map<Hash, Error> refused;
   const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
-  auto block = context_.ledger.make_block(entries, now, *witness_, [&](const Bytes& entry, const Error& why) {
-    refused.emplace(merkle_leaf(entry), why);
-  });
+  auto block = context_.ledger.make_block(
+      entries, now, *witness_, [&](const Bytes& entry, const Error& why) { refused.emplace(merkle_leaf(entry), why); });
   std::optional<Error> failed;
   if (block) {
     if (auto appended = context_.ledger.append(*block); !appended) failed = appended.error();

@@ -66,9 +66,9 @@ class LedgerSync {
   const KeyPair* witness_;
   std::function<void()> changed_;
   std::map<LinkId, Checkpoint> peers_;
-  std::set<LinkId> witnesses_;            ///< links to nodes that say they are one
-  std::map<LinkId, Monotonic> asked_;     ///< blocks that are under way
-  std::vector<Candidate> candidates_;     ///< at the witness: for the next block
+  std::set<LinkId> witnesses_;         ///< links to nodes that say they are one
+  std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
+  std::vector<Candidate> candidates_;  ///< at the witness: for the next block
   std::map<std::uint64_t, Waiting> waiting_;
   std::map<std::uint64_t, Forwarded> forwarded_;
   std::uint64_t next_id_ = 1;

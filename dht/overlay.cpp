@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "core/limits.hpp"
-#include "core/msgpack.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -30,13 +29,32 @@ void store_number(Store& store, ByteView key, std::uint64_t number) {
 
 }  // namespace
 
+Bytes encode_dht_key(const DhtKey& key) {
+  Bytes out;
+  ByteWriter write(out);
+  write.u32(key.epoch);
+  write.raw(key.key);
+  return out;
+}
+
+std::optional<DhtKey> decode_dht_key(ByteView bytes) {
+  ByteReader in(bytes);
+  DhtKey key;
+  key.epoch = in.u32();
+  key.key = in.id<Seed>();
+  if (!in.done()) return std::nullopt;
+  return key;
+}
+
 Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Store& store, Retained& retained,
                  Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
-      context_{node, config_.handle, ledger, store, retained, turn, clock, random, HybridClock(clock), {}, {}, {}, {}, {}, {}},
+      context_{node,   config_.handle,     ledger, store, retained, turn, clock,
+               random, HybridClock(clock), {},     {},    {},       {},   {},
+               {}},
       own_(context_),
       remote_(context_),
-      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }),
+      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { remote_.ledger_changed(); }),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
 }
@@ -66,6 +84,7 @@ void Overlay::settle() {
 }
 
 void Overlay::set_addresses(std::vector<std::string> addresses) {
+  if (addresses.size() > limits::addresses_per_node_max) addresses.resize(limits::addresses_per_node_max);
   config_.addresses = std::move(addresses);
   publish_node_record();
 }
@@ -78,10 +97,7 @@ void Overlay::publish_node_record() {
   record.signer = context_.self();
   record.seq = node_record_seq_ = std::max(context_.clock.wall_ms(), node_record_seq_ + 1);
   store_number(context_.store, meta_node_record_seq(), node_record_seq_);
-  PackWriter out(record.body);
-  const std::size_t count = std::min(config_.addresses.size(), limits::addresses_per_node_max);
-  out.array(count);
-  for (std::size_t at = 0; at < count; ++at) out.str(config_.addresses[at]);
+  record.body = encode_addresses(config_.addresses);
   context_.directory->publish(DirectoryKind::node, record.subject,
                               encode_directory_record(record, context_.node, context_.network()));
   context_.turn.touch();
@@ -118,15 +134,6 @@ void Overlay::find_catalogues() {
         DirectoryKind::catalogue, as_bytes(handle),
         [this](const DirectoryRecord& record) { remote_.on_directory_record(record); }, [] {});
   }
-}
-
-void Overlay::ledger_changed() {
-  remote_.ledger_changed();
-  for (auto& [id, link] : links_)
-    if (link.kind == LinkClass::enrolling && context_.ledger.handle_of(link.peer)) {
-      // The joiner reads its answer first; it comes back as a member.
-      context_.count("homes enrolled here");
-    }
 }
 
 // Links ------------------------------------------------------------------------------------------------------
@@ -204,7 +211,8 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
       return with(wire::decode_catalogue_get(body), [&](const auto& handle) {
         if (handle == context_.handle) own_.follow_catalogue(id);
       });
-    case FrameType::catalogue: return remote_.on_catalogue(peer, body);
+    case FrameType::catalogue:
+      return remote_.on_catalogue(peer, body);
     case FrameType::channel_join:
       return with(wire::decode_channel_join(body), [&](const auto& join) { own_.join(id, join); });
     case FrameType::channel_heads:
@@ -219,11 +227,10 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
       return with(wire::decode_channel_position(body), [&](const auto& to) { remote_.on_gap(id, peer, to); });
     case FrameType::retained:
       return with(wire::decode_retained_values(body), [&](const auto& values) { remote_.on_retained(id, values); });
-    case FrameType::enrol: {
-      // A member that lost its answer asks again: `diot join` run a second time.
-      return enrol(id, link, body);
-    }
-    default: return malformed();
+    case FrameType::enrol:
+      return enrol(id, link, body);  // a member again, whose first `diot join` lost its answer
+    default:
+      return malformed();
   }
 }
 
@@ -236,13 +243,13 @@ Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
                                                  "show`",
                                                  context_.handle));
   if (config_.addresses.empty())
-    return fail(Errc::io, "this node has no overlay address to put into the invite; set overlay.listen or "
-                          "overlay.addresses in diot.toml");
+    return fail(Errc::io,
+                "this node has no overlay address to put into the invite; set overlay.listen or "
+                "overlay.addresses in diot.toml");
   Invite invite;
   invite.token_seed = context_.random.id<Seed>();
   invite.inviter = context_.self();
   invite.addresses = config_.addresses;
-  if (invite.addresses.size() > limits::addresses_per_node_max) invite.addresses.resize(limits::addresses_per_node_max);
   Grant grant;
   grant.network = context_.network();
   grant.inviter = context_.handle;
@@ -263,7 +270,8 @@ Result<void> Overlay::check_enrolment(const Link& link, ByteView body) const {
   if (grant->network != context_.network()) return fail(Errc::invalid, "the invite is for another network");
   const HandleRecord* inviter = context_.ledger.handle(grant->inviter);
   if (!inviter || inviter->role_of(grant->signer) != Role::admin)
-    return fail(Errc::not_permitted, fmt::format("the invite was not made by a node that may invite for @{}", grant->inviter));
+    return fail(Errc::not_permitted,
+                fmt::format("the invite was not made by a node that may invite for @{}", grant->inviter));
   if (!verify(grant->token, enrol->token_signature, "enrol", context_.network(),
               wire::enrol_statement(context_.self(), context_.instance, link.peer, link.instance)))
     return fail(Errc::not_permitted, "the invite's token does not fit its grant");

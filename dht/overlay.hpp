@@ -11,6 +11,7 @@
 
 #include "core/ports.hpp"
 #include "dht/context.hpp"
+#include "dht/dht_key.hpp"
 #include "dht/ledger_sync.hpp"
 #include "dht/own_channels.hpp"
 #include "dht/peers.hpp"
@@ -18,11 +19,10 @@
 
 namespace diot {
 
-/// What seals the network's DHT datagrams; told to nodes that join.
-struct DhtKey {
-  std::uint32_t epoch = 1;
-  Seed key;
-};
+/// Table::meta's key and value for the key that seals the network's DHT datagrams.
+inline Bytes meta_dht_key() { return to_bytes("dht-key"); }
+Bytes encode_dht_key(const DhtKey& key);
+std::optional<DhtKey> decode_dht_key(ByteView bytes);
 
 struct OverlayConfig {
   std::string handle;                  ///< the own one
@@ -86,7 +86,6 @@ class Overlay final : public OverlayPort, public LinkEvents {
     bool enrolled = false;  ///< an enrolling link whose token was proved
   };
 
-  void ledger_changed();
   void enrol(LinkId id, Link& link, ByteView body);
   Result<void> check_enrolment(const Link& link, ByteView body) const;
   void publish_node_record();

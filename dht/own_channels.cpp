@@ -12,8 +12,8 @@ namespace diot {
 
 namespace {
 
-constexpr std::size_t record_frame_bytes = 4;   // u32 length before each record in a body
-constexpr std::size_t body_prefix_bytes = 17;   // kind byte and seed
+constexpr std::size_t record_frame_bytes = 4;  // u32 length before each record in a body
+constexpr std::size_t body_prefix_bytes = 17;  // kind byte and seed
 constexpr std::size_t disk_read_bytes = 256 << 10;
 constexpr std::size_t snapshot_frame_bytes = 256 << 10;
 constexpr auto prune_interval = std::chrono::minutes(1);
@@ -253,8 +253,8 @@ Route OwnChannels::publish(const MessagePtr& message) {
   Record record{RecordKind::message, topic, message->qos, message->retain, message->payload, message->properties};
   record.properties.expiry_seconds = message->seconds_left(context_.clock.monotonic());
   if (message->retain && message->payload.empty()) record.kind = RecordKind::tombstone;
-  OpenRecord open{{}, message->retain, message->retain, topic,
-                  record.kind == RecordKind::tombstone ? nullptr : message};
+  OpenRecord open{
+      {}, message->retain, message->retain, topic, record.kind == RecordKind::tombstone ? nullptr : message};
   take(id, channel, durable ? Stream::durable : Stream::live, record, std::move(open));
   return route;
 }
@@ -443,8 +443,7 @@ void OwnChannels::send_batch(LinkId link, const BatchHeader& header, ByteView wi
 
 void OwnChannels::send_gap(LinkId link, const ChannelId& id, const Cursor& to) {
   context_.count("gaps told to readers");
-  context_.links->send(link, FrameType::range_gap,
-                       {wire::encode_channel_position({id, {context_.self(), to}})});
+  context_.links->send(link, FrameType::range_gap, {wire::encode_channel_position({id, {context_.self(), to}})});
 }
 
 bool OwnChannels::send_from_memory(Channel& channel, LinkId link, Member& member) {
@@ -454,7 +453,8 @@ bool OwnChannels::send_from_memory(Channel& channel, LinkId link, Member& member
   if (member.position.incarnation == at->header.incarnation)
     at = std::ranges::lower_bound(recent, member.position.seq + 1, {},
                                   [](const SentBatch& batch) { return batch.header.first_seq; });
-  if (at == recent.end() || judge(member.position, at->header) != Step::next || at->header.last_seq() > channel.head.seq)
+  if (at == recent.end() || judge(member.position, at->header) != Step::next ||
+      at->header.last_seq() > channel.head.seq)
     return false;
   send_batch(link, at->header, at->wire);
   member.position = advanced(at->header, at->hash);

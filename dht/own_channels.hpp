@@ -70,19 +70,19 @@ class OwnChannels {
   };
   struct OpenRecord {
     Bytes bytes;
-    bool retained = false;     ///< gives the batch a Merkle root
-    bool is_value = false;     ///< becomes the topic's retained value here (a tombstone that only takes back what
-                               ///< another share covers now does not)
+    bool retained = false;  ///< gives the batch a Merkle root
+    bool is_value = false;  ///< becomes the topic's retained value here (a tombstone that only takes back what
+                            ///< another share covers now does not)
     std::string topic;
-    MessagePtr message;        ///< nullptr = tombstone
+    MessagePtr message;  ///< nullptr = tombstone
   };
   struct Channel {
     ShareId share;
     std::optional<BatchWriter> durable, live;
     std::vector<OpenRecord> open_durable, open_live;
     std::size_t open_durable_bytes = 0, open_live_bytes = 0;
-    Cursor written;             ///< end of the log, some of it perhaps not on disk yet
-    Cursor head;                ///< end of what is on disk: what readers may have
+    Cursor written;  ///< end of the log, some of it perhaps not on disk yet
+    Cursor head;     ///< end of what is on disk: what readers may have
     std::uint64_t log_bytes = 0;
     std::deque<SentBatch> recent;  ///< newest batches, contiguous up to `written`
     std::size_t recent_bytes = 0;

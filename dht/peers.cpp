@@ -14,6 +14,8 @@ constexpr std::size_t address_bytes_max = 300;
 constexpr auto background_redial_max = std::chrono::seconds(30);
 constexpr auto lookup_interval = std::chrono::seconds(3);
 
+}  // namespace
+
 Bytes encode_addresses(const std::vector<std::string>& addresses) {
   Bytes out;
   PackWriter pack(out);
@@ -25,12 +27,11 @@ Bytes encode_addresses(const std::vector<std::string>& addresses) {
 std::optional<std::vector<std::string>> decode_addresses(ByteView bytes) {
   PackReader in(bytes);
   std::vector<std::string> out;
-  for (auto left = in.array(limits::addresses_per_node_max); left > 0; --left) out.emplace_back(in.str(address_bytes_max));
+  for (auto left = in.array(limits::addresses_per_node_max); left > 0; --left)
+    out.emplace_back(in.str(address_bytes_max));
   if (!in.done()) return std::nullopt;
   return out;
 }
-
-}  // namespace
 
 Result<void> Peers::load() {
   return context_.store.scan(Table::peer, {}, {}, [&](ByteView key, ByteView value) {
@@ -132,11 +133,12 @@ void Peers::tick(const std::set<NodeId>& wanted) {
 
 void Peers::dial(const NodeId& node, Peer& peer, bool wanted) {
   const Monotonic now = context_.clock.monotonic();
-  const std::chrono::milliseconds most = wanted ? std::chrono::milliseconds(limits::redial_max)
-                                                : std::chrono::milliseconds(background_redial_max);
+  const std::chrono::milliseconds most =
+      wanted ? std::chrono::milliseconds(limits::redial_max) : std::chrono::milliseconds(background_redial_max);
   peer.pause = std::clamp<std::chrono::milliseconds>(peer.pause * 2, limits::redial_min, most);
   // Up to a quarter more or less, so that nodes which lost each other do not dial in step.
-  const auto jitter = static_cast<std::int64_t>(context_.random.u64() % static_cast<std::uint64_t>(peer.pause.count() / 2 + 1));
+  const auto jitter =
+      static_cast<std::int64_t>(context_.random.u64() % static_cast<std::uint64_t>(peer.pause.count() / 2 + 1));
   peer.next_dial = now + peer.pause * 3 / 4 + std::chrono::milliseconds(jitter);
   if (peer.next_lookup <= now && (peer.addresses.empty() || !peer.last_failure.empty())) look_up(node, peer);
   if (peer.addresses.empty()) return;

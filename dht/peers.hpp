@@ -11,6 +11,10 @@
 
 namespace diot {
 
+/// Table::peer's values, and the body of a directory record of kind node: msgpack [address, …].
+Bytes encode_addresses(const std::vector<std::string>& addresses);
+std::optional<std::vector<std::string>> decode_addresses(ByteView bytes);
+
 class Peers {
  public:
   explicit Peers(OverlayContext& context) : context_(context) {}

@@ -98,7 +98,8 @@ std::string RemoteChannels::waiting_for(std::string_view filter) const {
   if (owner == owners_.end()) return fmt::format("nobody here has subscribed to '{}'", filter);
   for (const auto& [node, role] : record->nodes) {
     const auto link = owner->second.links.find(node);
-    if (link == owner->second.links.end()) return fmt::format("no link to @{}'s node {}", parts.handle, to_display(node));
+    if (link == owner->second.links.end())
+      return fmt::format("no link to @{}'s node {}", parts.handle, to_display(node));
     if (!owner->second.answered.contains(node)) return fmt::format("the catalogue of @{}", parts.handle);
     for (const auto& [id, share] : owner->second.shares) {
       if (!overlaps(share.policy.filter, parts.rest)) continue;
@@ -318,8 +319,10 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
   if (known == channel->cursors.end()) return context_.count("batches of logs without a place");
   Cursor& cursor = known->second;
   switch (judge(cursor, header)) {
-    case Step::seen: return context_.count("batches seen before");
-    case Step::fork: return context_.count("batches that contradict their log");
+    case Step::seen:
+      return context_.count("batches seen before");
+    case Step::fork:
+      return context_.count("batches that contradict their log");
     case Step::gap: {
       // Once for each place: what was under way behind the gap shows it again.
       const auto asked = channel->asked.find(header.writer);
@@ -330,7 +333,8 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
                            {wire::encode_channel_position({header.channel, {header.writer, cursor}})});
       return;
     }
-    case Step::next: break;
+    case Step::next:
+      break;
   }
   cursor = advanced(header, batch->header_hash);
   channel->asked.erase(header.writer);
@@ -347,8 +351,8 @@ void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::Channel
   if (known == channel->cursors.end()) return;
   Cursor& cursor = known->second;
   const Cursor& target = to.position.cursor;
-  const bool ahead = cursor.incarnation < target.incarnation ||
-                     (cursor.incarnation == target.incarnation && cursor.seq <= target.seq);
+  const bool ahead =
+      cursor.incarnation < target.incarnation || (cursor.incarnation == target.incarnation && cursor.seq <= target.seq);
   if (!ahead) return context_.count("gaps that lead back");
   const std::uint64_t lost = cursor.incarnation == target.incarnation ? target.seq - cursor.seq : target.seq;
   channel->durable_lost += lost;
@@ -391,8 +395,7 @@ std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, cons
   return message;
 }
 
-void RemoteChannels::take_in(const ChannelId& id, Channel& channel, const BatchView& batch,
-                             std::uint32_t age_seconds) {
+void RemoteChannels::take_in(const ChannelId& id, Channel& channel, const BatchView& batch, std::uint32_t age_seconds) {
   const auto records = batch.records();
   if (!records) return context_.count("sealed or malformed bodies");
   const BatchHeader& header = batch.header;
@@ -429,8 +432,8 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     channel->proven_header = proven->header_hash;
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message || from_the_future(proven->header.time)) continue;
-    const auto newer = context_.retained.set(
-        message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0});
+    const auto newer =
+        context_.retained.set(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0});
     if (!newer)
       context_.count("retained refused");
     else if (*newer)
@@ -444,9 +447,10 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
 std::vector<RemoteChannels::ChannelStatus> RemoteChannels::status() const {
   std::vector<ChannelStatus> out;
   for (const auto& [id, channel] : channels_)
-    out.push_back({channel.handle, channel.share.policy.filter, id, channel.durable_records, channel.live_records,
-                   channel.live_lost, channel.durable_lost,
-                   static_cast<std::size_t>(std::ranges::count_if(channel.joins, [](auto& join) { return join.second; }))});
+    out.push_back(
+        {channel.handle, channel.share.policy.filter, id, channel.durable_records, channel.live_records,
+         channel.live_lost, channel.durable_lost,
+         static_cast<std::size_t>(std::ranges::count_if(channel.joins, [](auto& join) { return join.second; }))});
   return out;
 }
 

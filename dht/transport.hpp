@@ -59,6 +59,7 @@ class LinkEvents {
   virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected, const std::string& reason) = 0;
 };
 
+/// A call about a link that is gone does nothing. No call here runs an event before it returns.
 class LinkTransport {
  public:
   virtual ~LinkTransport() = default;
