@@ -1,0 +1,24 @@
+#pragma once
+// The answers of the `ledger` verbs (shapes: tools/app/api.hpp), from the ledger and the stored blocks: for the running
+// node, and for the command line where no node runs.
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/error.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/store.hpp"
+#include "tools/app/api.hpp"
+
+namespace diot {
+
+/// Genesis and the stored blocks, replayed. Errc::corrupt names the first block that is missing or wrong.
+Result<Ledger> replay_ledger(ByteView genesis, Store& store);
+
+Json handle_answer(const HandleRecord& record, bool ours);
+
+/// `verb` is "ledger list", "ledger show", "ledger history", "ledger tail" or "ledger verify". `own_handle` may be empty.
+Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis, Store& store,
+                           std::string_view own_handle);
+
+}  // namespace diot
