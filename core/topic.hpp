@@ -11,11 +11,31 @@
 
 namespace diot {
 
+/// Walks the levels of a topic or filter: views, no allocation. "a//b" has three levels, "" has one.
+class Levels {
+ public:
+  explicit Levels(std::string_view text) : rest_(text) {}
+  bool done() const { return done_; }
+  std::string_view next() {
+    const auto slash = rest_.find('/');
+    const auto level = rest_.substr(0, slash);
+    done_ = slash == rest_.npos;
+    if (!done_) rest_.remove_prefix(slash + 1);
+    return level;
+  }
+  /// What `next` has not given yet; meaningless when done.
+  std::string_view rest() const { return rest_; }
+
+ private:
+  std::string_view rest_;
+  bool done_ = false;
+};
+
 /// `[a-z0-9-]{3,32}`, no hyphen first, last or doubled. Errc::invalid says which rule is broken.
 Result<void> check_handle(std::string_view handle);
 
 /// A topic name to publish to: 1 to 65,535 bytes of well-formed UTF-8 without U+0000, no wildcard; a first level that
-/// starts with "@" must be "@" or "@" ‖ a valid handle.
+/// starts with "@" must be "@" or "@" ‖ a valid handle. Errc::limit beyond limits::topic_levels_max levels.
 Result<void> check_topic(std::string_view topic);
 /// The same for a filter: `#` only as the whole last level, `+` only as a whole level, neither within the "@…" level.
 /// `$share/…` is not looked into: split it first.
