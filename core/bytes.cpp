@@ -18,8 +18,9 @@ std::string to_hex(ByteView bytes) {
 std::optional<Bytes> from_hex(std::string_view text) {
   Bytes out(text.size() / 2);
   std::size_t written = 0;
-  if (text.size() % 2 != 0 || sodium_hex2bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written,
-                                             nullptr) != 0 || written != out.size())
+  if (text.size() % 2 != 0 ||
+      sodium_hex2bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written, nullptr) != 0 ||
+      written != out.size())
     return std::nullopt;
   return out;
 }
@@ -37,7 +38,8 @@ std::optional<Bytes> from_base64url(std::string_view text) {
   std::size_t written = 0;
   const char* end = nullptr;
   if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written, &end,
-                        sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 || end != text.data() + text.size())
+                        sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+      end != text.data() + text.size())
     return std::nullopt;
   out.resize(written);
   return out;

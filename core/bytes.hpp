@@ -21,9 +21,7 @@ using ByteView = std::span<const std::uint8_t>;
 inline ByteView as_bytes(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
-inline std::string_view as_text(ByteView bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline std::string_view as_text(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline Bytes to_bytes(ByteView view) { return {view.begin(), view.end()}; }
 inline Bytes to_bytes(std::string_view text) { return to_bytes(as_bytes(text)); }
 inline bool equal(ByteView a, ByteView b) { return std::ranges::equal(a, b); }
@@ -75,10 +73,10 @@ struct IdHash {
 };
 
 using Hash = FixedBytes<struct HashTag, 32>;
-using PublicKey = FixedBytes<struct PublicKeyTag, 32>;    ///< Ed25519
-using Signature = FixedBytes<struct SignatureTag, 64>;    ///< Ed25519
-using NodeId = FixedBytes<struct NodeIdTag, 32>;          ///< a node's Ed25519 public key
-using NetworkId = FixedBytes<struct NetworkIdTag, 32>;    ///< SHA-256 of the unsigned genesis
+using PublicKey = FixedBytes<struct PublicKeyTag, 32>;  ///< Ed25519
+using Signature = FixedBytes<struct SignatureTag, 64>;  ///< Ed25519
+using NodeId = FixedBytes<struct NodeIdTag, 32>;        ///< a node's Ed25519 public key
+using NetworkId = FixedBytes<struct NetworkIdTag, 32>;  ///< SHA-256 of the unsigned genesis
 using ChannelId = FixedBytes<struct ChannelIdTag, 32>;
 using ShareId = FixedBytes<struct ShareIdTag, 16>;
 using InstanceId = FixedBytes<struct InstanceIdTag, 16>;  ///< of one process; told in the hello of every link

@@ -15,7 +15,7 @@ void SystemRandom::fill(std::span<std::uint8_t> out) { randombytes_buf(out.data(
 // OpenSSL's SHA-256 is six times as fast as libsodium's where the processor has SHA instructions (docs/performance.md).
 Hash sha256(std::initializer_list<ByteView> parts) {
   static thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
-                                                                                           &EVP_MD_CTX_free);
+                                                                                            &EVP_MD_CTX_free);
   static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   Hash out;
   bool ok = EVP_DigestInit_ex2(context.get(), algorithm, nullptr) == 1;
@@ -127,7 +127,8 @@ Result<NodeId> node_id_from_display(std::string_view text) {
   for (std::size_t part = 0; part < 4; ++part) {
     const auto chunk = std::string_view(checked).substr(part * 14, 13);
     if (luhn_check(chunk) != checked[part * 14 + 13])
-      return fail(Errc::invalid, fmt::format("node id: a typing error in groups {} and {}", part * 2 + 1, part * 2 + 2));
+      return fail(Errc::invalid,
+                  fmt::format("node id: a typing error in groups {} and {}", part * 2 + 1, part * 2 + 2));
     for (char c : chunk) {
       buffer = buffer << 5 | static_cast<unsigned>(base32.find(c));
       if ((bits += 5) < 8) continue;

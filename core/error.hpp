@@ -13,16 +13,16 @@
 namespace diot {
 
 enum class Errc {
-  invalid,        ///< malformed or rule-breaking input
+  invalid,  ///< malformed or rule-breaking input
   not_found,
-  exists,         ///< the name or thing is taken already
+  exists,  ///< the name or thing is taken already
   not_permitted,
   not_available,  ///< known, but not built yet; the message says so
   limit,          ///< a bound of core/limits.hpp
   corrupt,        ///< our own stored bytes do not match their checksum or chain
   io,             ///< disk or network
   timed_out,
-  not_running,    ///< the node's process is not there
+  not_running,  ///< the node's process is not there
 };
 
 struct Error {

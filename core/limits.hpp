@@ -10,27 +10,28 @@ namespace diot::limits {
 using namespace std::chrono_literals;
 
 // MQTT ------------------------------------------------------------------------------------------------------
-inline constexpr std::size_t packet_bytes_max = 1 << 20;         ///< camera snapshots pass, a flood of memory does not
-inline constexpr std::size_t client_id_bytes_max = 256;          ///< far above what clients use (23 to 36)
-inline constexpr std::size_t clients_max = 10'000;               ///< connections at once, under the usual ulimit
+inline constexpr std::size_t packet_bytes_max = 1 << 20;  ///< camera snapshots pass, a flood of memory does not
+inline constexpr std::size_t client_id_bytes_max = 256;   ///< far above what clients use (23 to 36)
+inline constexpr std::size_t clients_max = 10'000;        ///< connections at once, under the usual ulimit
 inline constexpr std::size_t subscriptions_per_session_max = 10'000;
-inline constexpr std::size_t topic_levels_max = 64;              ///< bounds the recursion of the trie
-inline constexpr std::size_t sessions_max = 20'000;              ///< connected or kept
-inline constexpr std::size_t session_queue_count_max = 100'000;  ///< messages waiting for one session …
-inline constexpr std::size_t session_queue_bytes_max = 64 << 20; ///< … and their payloads' bytes
+inline constexpr std::size_t topic_levels_max = 64;               ///< bounds the recursion of the trie
+inline constexpr std::size_t sessions_max = 20'000;               ///< connected or kept
+inline constexpr std::size_t session_queue_count_max = 100'000;   ///< messages waiting for one session …
+inline constexpr std::size_t session_queue_bytes_max = 64 << 20;  ///< … and their payloads' bytes
 inline constexpr std::size_t retained_count_max = 1'000'000;
 inline constexpr std::size_t client_output_bytes_max = 4 << 20;  ///< unsent bytes of one client before QoS 0 is dropped
 inline constexpr std::uint16_t receive_maximum = 1024;           ///< unacknowledged QoS 1/2 from one client
 inline constexpr auto connect_deadline = 10s;                    ///< from TCP accept to CONNECT
 
 // Store -----------------------------------------------------------------------------------------------------
-inline constexpr std::size_t store_pending_bytes_max = 64 << 20; ///< waiting for the disk; above it clients are not read
-inline constexpr auto store_retry = 1s;                          ///< after a commit that the disk refused
+inline constexpr std::size_t store_pending_bytes_max = 64
+                                                       << 20;  ///< waiting for the disk; above it clients are not read
+inline constexpr auto store_retry = 1s;                        ///< after a commit that the disk refused
 
 // Batches and channel logs --------------------------------------------------------------------------------------
 inline constexpr std::size_t batch_count_max = 4096;
-inline constexpr std::size_t batch_body_bytes_max = 2 << 20;     ///< holds one largest MQTT packet and its record frame
-inline constexpr std::size_t log_bytes_max = 64 << 20;           ///< kept per log, with log_age_max: "retention"
+inline constexpr std::size_t batch_body_bytes_max = 2 << 20;  ///< holds one largest MQTT packet and its record frame
+inline constexpr std::size_t log_bytes_max = 64 << 20;        ///< kept per log, with log_age_max: "retention"
 inline constexpr auto log_age_max = std::chrono::hours(14 * 24);
 inline constexpr std::size_t channel_cache_bytes_max = 1 << 20;  ///< newest batches kept in memory for live members
 inline constexpr std::size_t shares_per_handle_max = 100;        ///< so that a catalogue fits one DHT value (64 KiB)
@@ -39,16 +40,16 @@ inline constexpr auto tombstone_age_max = std::chrono::hours(30 * 24);
 // Links -----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t frame_bytes_max = batch_body_bytes_max + (64 << 10);
 inline constexpr std::size_t links_max = 256;
-inline constexpr std::size_t half_open_links_max = 64;           ///< TLS handshakes at once …
-inline constexpr std::size_t half_open_per_address_max = 8;      ///< … and from one address
-inline constexpr std::size_t handshake_bytes_max = 16 << 10;     ///< before the peer is authenticated
-inline constexpr std::size_t link_output_bytes_max = 8 << 20;    ///< unsent control frames; above it the link is closed
-inline constexpr std::size_t link_bulk_bytes_max = 1 << 20;      ///< above it batches wait in the log on disk
+inline constexpr std::size_t half_open_links_max = 64;         ///< TLS handshakes at once …
+inline constexpr std::size_t half_open_per_address_max = 8;    ///< … and from one address
+inline constexpr std::size_t handshake_bytes_max = 16 << 10;   ///< before the peer is authenticated
+inline constexpr std::size_t link_output_bytes_max = 8 << 20;  ///< unsent control frames; above it the link is closed
+inline constexpr std::size_t link_bulk_bytes_max = 1 << 20;    ///< above it batches wait in the log on disk
 inline constexpr auto handshake_deadline = 5s;
 inline constexpr auto link_ping_interval = 10s;
 inline constexpr auto link_silence_max = 30s;
 inline constexpr auto redial_min = 250ms;
-inline constexpr auto redial_max = 2s;                           ///< while somebody here waits for that node
+inline constexpr auto redial_max = 2s;  ///< while somebody here waits for that node
 inline constexpr std::size_t addresses_per_node_max = 8;
 
 // Ledger ----------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ inline constexpr std::size_t block_entries_max = 1000;
 inline constexpr std::size_t block_bytes_max = 1 << 20;
 inline constexpr std::size_t nodes_per_handle_max = 64;
 inline constexpr std::size_t persons_per_handle_max = 64;
-inline constexpr std::size_t submitted_entries_max = 1000;       ///< waiting for the next block
+inline constexpr std::size_t submitted_entries_max = 1000;  ///< waiting for the next block
 
 // Control API -----------------------------------------------------------------------------------------------
 inline constexpr std::size_t api_request_bytes_max = 1 << 20;

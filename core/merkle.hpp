@@ -35,9 +35,9 @@ class MerkleFrontier {
   std::vector<Hash> roots_;  ///< of the complete subtrees, largest first
 };
 
-/// A compressed sparse Merkle map over 256-bit keys (docs/protocol.md, "Map root"): an empty subtree is 32 zero bytes, a
-/// subtree with one entry is that entry's leaf SHA-256(0x00 ‖ key ‖ value), any other SHA-256(0x01 ‖ left ‖ right), the
-/// key's bits from the most significant one down deciding left (0) or right (1).
+/// A compressed sparse Merkle map over 256-bit keys (docs/protocol.md, "Map root"): an empty subtree is 32 zero bytes,
+/// a subtree with one entry is that entry's leaf SHA-256(0x00 ‖ key ‖ value), any other SHA-256(0x01 ‖ left ‖ right),
+/// the key's bits from the most significant one down deciding left (0) or right (1).
 class SparseMap {
  public:
   SparseMap();

@@ -48,9 +48,18 @@ struct Message {
 
 using MessagePtr = std::shared_ptr<const Message>;
 
-/// A message as stored in queues and in the retained table (docs/protocol.md, "Stored message").
+class PackReader;
+class PackWriter;
+/// The msgpack map of properties in stored messages and in records (docs/protocol.md, "Batch"); `expiry_seconds` is
+/// written in place of the property's own value.
+void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds);
+/// False if malformed: types, MQTT's UTF-8 rule, bounds. Unknown keys are skipped.
+bool read_properties(PackReader& in, Properties& properties);
+
+/// A message as stored in queues and in the retained table: never leaves this machine (docs/protocol.md, "Stored
+/// message").
 Bytes encode_stored(const Message& message, Monotonic now, WallMs wall_now);
-/// nullptr if malformed. Time spent on disk counts towards expiry.
+/// nullptr if malformed. Time spent on disk counts towards expiry: what is left of it is counted from `now`.
 std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, WallMs wall_now);
 
 }  // namespace diot

@@ -10,8 +10,8 @@
 
 namespace diot {
 
-/// The end of the I/O loop's current turn, when what the turn gathered goes out together: the overlay forms its batches,
-/// the store's transaction is sealed, sockets are written. Owned by the program.
+/// The end of the I/O loop's current turn, when what the turn gathered goes out together: the overlay forms its
+/// batches, the store's transaction is sealed, sockets are written. Owned by the program.
 class Turn {
  public:
   virtual ~Turn() = default;

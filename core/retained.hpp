@@ -32,9 +32,9 @@ struct Stamp {
 struct RetainedValue {
   MessagePtr message;  ///< nullptr: a tombstone, kept for limits::tombstone_age_max so that older values stay dead
   Stamp stamp;
-  ChannelId channel;   ///< zero: in no channel
-  Bytes proof;         ///< in a channel: (header, salt, record, path) as in docs/protocol.md, "Retained record"
-  Ticket ticket = 0;   ///< the transaction that holds the row
+  ChannelId channel;  ///< zero: in no channel
+  Bytes proof;        ///< in a channel: (header, salt, record, path) as in docs/protocol.md, "Retained record"
+  Ticket ticket = 0;  ///< the transaction that holds the row
 };
 
 class Retained {
@@ -50,7 +50,8 @@ class Retained {
   /// The value of one topic, or nullptr; tombstones are returned too.
   const RetainedValue* find(std::string_view topic) const;
   /// Visits every value (no tombstones, nothing expired) whose topic matches the filter.
-  void match(std::string_view filter, const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
+  void match(std::string_view filter,
+             const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
   /// Visits every value and tombstone of a channel.
   void of_channel(const ChannelId& channel,
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;

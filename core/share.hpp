@@ -25,11 +25,11 @@ struct Checkpoint {
 };
 
 struct SharePolicy {
-  std::string filter;                     ///< in the owner's local names
-  std::vector<std::string> readers;       ///< handles, with ReadClass::list
+  std::string filter;                ///< in the owner's local names
+  std::vector<std::string> readers;  ///< handles, with ReadClass::list
   WriteClass write = WriteClass::owner;
-  std::vector<std::string> writers;       ///< handles, with WriteClass::list
-  std::uint32_t approve = 0;              ///< how many must approve a write; 0 = none
+  std::vector<std::string> writers;  ///< handles, with WriteClass::list
+  std::uint32_t approve = 0;         ///< how many must approve a write; 0 = none
   std::vector<std::string> approvers;
   bool operator==(const SharePolicy&) const = default;
 };

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string_view>
 
 #include "core/bytes.hpp"
 #include "core/error.hpp"
@@ -17,18 +18,18 @@ namespace diot {
 
 /// Never renumber: the numbers are in the database file's table names' migrations.
 enum class Table : std::uint8_t {
-  meta,       ///< single values: incarnation high-water mark, key material of the network, …
-  block,      ///< height (8) → ledger block
-  share,      ///< share id (16) → share record
-  peer,       ///< NodeId (32) → last known addresses
-  log,        ///< channel (32) ‖ writer (32) ‖ incarnation (16) ‖ first seq (8) → batch as on the wire
-  cursor,     ///< channel (32) ‖ writer (32) → {incarnation, seq, header hash}
-  retained,   ///< topic → value
-  session,    ///< client id → session state
-  queue,      ///< session number (8) ‖ batch (8) → which messages of the spool batch are for it
-  spool,      ///< batch (8) → messages that some session's queue refers to
-  inflight,   ///< session number (8) ‖ … → QoS 2 state
-  count_      ///< how many tables there are
+  meta,      ///< single values: incarnation high-water mark, key material of the network, …
+  block,     ///< height (8) → ledger block
+  share,     ///< share id (16) → share record
+  peer,      ///< NodeId (32) → last known addresses
+  log,       ///< channel (32) ‖ writer (32) ‖ incarnation (16) ‖ first seq (8) → batch as on the wire
+  cursor,    ///< channel (32) ‖ writer (32) → {incarnation, seq, header hash}
+  retained,  ///< topic → value
+  session,   ///< client id → session state
+  queue,     ///< session number (8) ‖ batch (8) → which messages of the spool batch are for it
+  spool,     ///< batch (8) → messages that some session's queue refers to
+  inflight,  ///< session number (8) ‖ … → QoS 2 state
+  count_     ///< how many tables there are
 };
 
 /// Numbers the transactions; 0 = was never in doubt (nothing to wait for).
@@ -41,7 +42,7 @@ class Store {
   /// Adds to the open transaction. Later changes of a key in the same transaction win.
   virtual void put(Table table, ByteView key, Bytes value) = 0;
   virtual void erase(Table table, ByteView key) = 0;
-  /// Erases all keys with first ≤ key < last.
+  /// Erases all keys with first ≤ key < last (empty `last` = to the end).
   virtual void erase_range(Table table, ByteView first, ByteView last) = 0;
 
   /// The number of the open transaction, which what is put now belongs to.
@@ -54,7 +55,8 @@ class Store {
   virtual void when_durable(std::function<void()> done) = 0;
 
   /// Closes the open transaction and hands it to the writer, unless one is still being written (then it goes on growing
-  /// and is closed by a later call). Called at the end of each turn.
+  /// and is closed by a later call). Called at the end of each turn. An empty one counts as on disk with this call, so
+  /// that whoever waits for its number never waits in vain.
   virtual void seal() = 0;
   /// A transaction is being written: what comes in now goes out together when it is done.
   virtual bool busy() const = 0;
@@ -65,12 +67,14 @@ class Store {
 
   /// Reads see what is on disk only. Errc::corrupt names table and key of a row whose checksum is wrong.
   virtual Result<std::optional<Bytes>> get(Table table, ByteView key) = 0;
-  /// Rows with first ≤ key < last (empty `last` = to the end) in key order until `row` returns false. Rows whose checksum
-  /// is wrong are reported to `corrupt` and skipped.
+  /// Rows with first ≤ key < last (empty `last` = to the end) in key order until `row` returns false. Rows whose
+  /// checksum is wrong are reported to `corrupt` and skipped.
   virtual Result<void> scan(Table table, ByteView first, ByteView last,
                             const std::function<bool(ByteView key, ByteView value)>& row,
                             const std::function<void(ByteView key)>& corrupt = {}) = 0;
 };
+
+std::string_view name_of(Table table);
 
 /// The smallest key that is greater than every key starting with `prefix`; empty if there is none.
 Bytes after_prefix(ByteView prefix);
