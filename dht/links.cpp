@@ -95,10 +95,9 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
         clock_(clock),
         random_(random),
         times_(times),
-        tick_period_(std::clamp(std::min({times.dial, times.handshake, times.ping_interval, times.silence_max,
-                                          times.challenge, times.closing}) /
-                                    4,
-                                tick_min, tick_max)),
+        tick_period_(std::clamp(
+            std::min({times.dial, times.handshake, times.ping_interval, times.silence_max, times.challenge}) / 4, tick_min,
+            tick_max)),
         timer_(io) {}
 
   Result<std::string> listen(const std::string& address);
@@ -425,6 +424,7 @@ void Links::Impl::remove(Connection& connection) {
   stats_.bytes_out += connection.bytes_out;
   connection.close();
   connections_.erase(connection.link);  // its handlers still hold it
+  if (stopped_ && connections_.empty()) timer_.cancel();
 }
 
 void Links::Impl::leave_half_open(Connection& connection) {

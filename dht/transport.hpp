@@ -42,6 +42,8 @@ enum class LinkClass : std::uint8_t {
   refused,
 };
 
+/// Events never come from inside a call of LinkTransport; handlers may call it. Each link_up is followed by exactly one
+/// link_down, also after close(), and there is at most one link to a node at any time.
 class LinkEvents {
  public:
   virtual ~LinkEvents() = default;
@@ -55,7 +57,7 @@ class LinkEvents {
   virtual void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) = 0;
   /// The unsent bytes fell below limits::link_bulk_bytes_max again.
   virtual void link_writable(LinkId link) = 0;
-  /// A dial ended before the link was up.
+  /// A dial ended before the link was up; also when a link to that node exists already.
   virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected, const std::string& reason) = 0;
 };
 
@@ -70,7 +72,7 @@ class LinkTransport {
   /// unsent bytes exceed limits::link_output_bytes_max is closed.
   virtual void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) = 0;
   virtual std::size_t unsent_bytes(LinkId link) const = 0;
-  /// Sends what is queued, then a close frame with the reason, then closes.
+  /// Sends what is queued, then a close frame with the reason, then closes. No link_frame follows, but link_down.
   virtual void close(LinkId link, const std::string& reason) = 0;
 };
 
