@@ -1,0 +1,140 @@
+#include "core/ledger/block.hpp"
+
+#include <fmt/format.h>
+
+#include "core/ledger/codec.hpp"
+#include "core/limits.hpp"
+#include "core/msgpack.hpp"
+
+namespace diot {
+
+static constexpr std::uint64_t precommit = 2;
+
+Bytes encode_block_header(const BlockHeader& header) {
+  Bytes bytes;
+  PackWriter out(bytes);
+  out.array(11);
+  out.uint(1);
+  out.uint(suite_1);
+  out.uint(header.rules_version);
+  out.bin(header.network);
+  out.uint(header.height);
+  out.uint(header.time);
+  out.bin(header.previous);
+  out.uint(header.entries);
+  out.bin(header.log_root);
+  out.bin(header.map_root);
+  out.bin(header.witnesses);
+  return bytes;
+}
+
+static Bytes vote_bytes(std::uint64_t height, std::uint32_t round, const Hash& block, WallMs time) {
+  Bytes bytes;
+  PackWriter out(bytes);
+  out.array(5);
+  out.uint(precommit);
+  out.uint(height);
+  out.uint(round);
+  out.bin(block);
+  out.uint(time);
+  return bytes;
+}
+
+BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::uint32_t index, WallMs time,
+                          const KeyPair& witness) {
+  const auto bytes = vote_bytes(header.height, round, sha256(encode_block_header(header)), time);
+  return {index, time, witness.sign("vote", header.network, bytes)};
+}
+
+Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries, std::uint32_t round,
+                   const std::vector<BlockView::Vote>& votes) {
+  Bytes bytes;
+  PackWriter out(bytes);
+  out.array(4);
+  out.bin(encode_block_header(header));
+  out.array(entries.size());
+  for (const auto& entry : entries) out.bin(entry);
+  out.uint(round);
+  out.array(votes.size());
+  for (const auto& vote : votes) {
+    out.array(3);
+    out.uint(vote.witness);
+    out.uint(vote.time);
+    out.bin(vote.signature);
+  }
+  return bytes;
+}
+
+static Result<BlockHeader> decode_header(ByteView bytes) {
+  PackReader in(bytes, 16);
+  BlockHeader out;
+  in.array_of(11);
+  if (auto known = ledger_codec::check_version(in, "a block"); !known) return tl::unexpected(known.error());
+  out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  out.network = in.id<NetworkId>();
+  out.height = in.uint();
+  out.time = in.uint(limits::wall_ms_max);
+  out.previous = in.id<Hash>();
+  out.entries = in.uint();
+  out.log_root = in.id<Hash>();
+  out.map_root = in.id<Hash>();
+  out.witnesses = in.id<Hash>();
+  if (!in.done()) return fail(Errc::invalid, "malformed block: its header is not in the form of one");
+  return out;
+}
+
+Result<BlockView> decode_block(ByteView bytes) {
+  if (bytes.size() > limits::block_bytes_max)
+    return fail(Errc::limit,
+                fmt::format("a block of {} bytes, at most {} are allowed", bytes.size(), limits::block_bytes_max));
+  PackReader in(bytes, 16 + limits::block_entries_max + 4 * limits::witnesses_max);
+  BlockView out;
+  in.array_of(4);
+  const auto header = in.bin(512);
+  for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
+    out.entries.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
+  out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  for (auto left = in.array(limits::witnesses_max); left > 0 && in.ok(); --left) {
+    in.array_of(3);
+    BlockView::Vote vote;
+    vote.witness = static_cast<std::uint32_t>(in.uint(limits::witnesses_max - 1));
+    vote.time = in.uint(limits::wall_ms_max);
+    vote.signature = in.id<Signature>();
+    out.votes.push_back(vote);
+  }
+  if (!in.done()) return fail(Errc::invalid, "malformed block: it is not in the form of one");
+  auto decoded = decode_header(header);
+  if (!decoded) return tl::unexpected(decoded.error());
+  out.header = *decoded;
+  out.hash = sha256(header);
+  return out;
+}
+
+Hash witness_set_hash(const std::vector<PublicKey>& witnesses) {
+  Bytes keys;
+  for (const auto& key : witnesses) append(keys, key);
+  return sha256(keys);
+}
+
+Result<void> check_votes(const BlockView& block, const std::vector<PublicKey>& witnesses) {
+  if (3 * block.votes.size() <= 2 * witnesses.size())
+    return fail(Errc::invalid, fmt::format("{} of {} witnesses voted for it, more than two thirds are needed",
+                                           block.votes.size(), witnesses.size()));
+  const BlockView::Vote* before = nullptr;
+  for (const auto& vote : block.votes) {
+    if (vote.witness >= witnesses.size())
+      return fail(Errc::invalid,
+                  fmt::format("a vote of witness {}, of whom there are {}", vote.witness, witnesses.size()));
+    if (before && vote.witness <= before->witness)
+      return fail(Errc::invalid, "its votes are not in ascending order of the witnesses");
+    const auto bytes = vote_bytes(block.header.height, block.round, block.hash, vote.time);
+    if (!verify(witnesses[vote.witness], vote.signature, "vote", block.header.network, bytes))
+      return fail(Errc::invalid, fmt::format("the vote of witness {} is not signed by it", vote.witness));
+    before = &vote;
+  }
+  if (witnesses.size() == 1 && block.votes[0].time != block.header.time)
+    return fail(Errc::invalid, "its time is not that of the sole witness' vote");
+  return {};
+}
+
+}  // namespace diot

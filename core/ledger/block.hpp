@@ -1,0 +1,53 @@
+#pragma once
+// Blocks: entries in their order, both roots, and the votes that decided them (docs/protocol.md, "Block").
+
+#include <cstdint>
+#include <vector>
+
+#include "core/bytes.hpp"
+#include "core/clock.hpp"
+#include "core/crypto.hpp"
+#include "core/error.hpp"
+
+namespace diot {
+
+struct BlockHeader {
+  std::uint32_t rules_version = 1;
+  NetworkId network;
+  std::uint64_t height = 0;
+  WallMs time = 0;
+  Hash previous;              ///< hash of the header before; block 1: SHA-256 of the genesis' bytes
+  std::uint64_t entries = 0;  ///< in the log, this block's included
+  Hash log_root;              ///< RFC 6962 over all entries
+  Hash map_root;              ///< sparse map SHA-256(handle) → SHA-256(record)
+  Hash witnesses;             ///< SHA-256 over the witness keys that decide this block
+};
+
+struct BlockView {
+  BlockHeader header;
+  Hash hash;  ///< SHA-256 of the header's bytes
+  std::vector<Bytes> entries;
+  std::uint32_t round = 0;
+  struct Vote {
+    std::uint32_t witness = 0;  ///< index into the witness set
+    WallMs time = 0;
+    Signature signature;
+  };
+  std::vector<Vote> votes;  ///< the quorum certificate
+};
+
+Bytes encode_block_header(const BlockHeader& header);
+/// A precommit for `header` in `round` by the witness number `index`, whose key is `witness`.
+BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::uint32_t index, WallMs time,
+                          const KeyPair& witness);
+Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries, std::uint32_t round,
+                   const std::vector<BlockView::Vote>& votes);
+/// Shape and bounds only.
+Result<BlockView> decode_block(ByteView bytes);
+
+/// SHA-256 over the keys, one after the other.
+Hash witness_set_hash(const std::vector<PublicKey>& witnesses);
+/// Votes of more than two thirds of the witnesses, ascending by index, each signature checked.
+Result<void> check_votes(const BlockView& block, const std::vector<PublicKey>& witnesses);
+
+}  // namespace diot

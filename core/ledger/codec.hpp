@@ -1,0 +1,39 @@
+#pragma once
+// Pieces that several formats of the ledger share. For this folder only.
+
+#include <string>
+
+#include "core/clock.hpp"
+#include "core/ledger/handle.hpp"
+#include "core/msgpack.hpp"
+#include "core/share.hpp"
+
+namespace diot::ledger_codec {
+
+void write_nodes(PackWriter& out, const NodeRoles& nodes);
+/// Bounded, ascending, no node twice, a known role each; `error` says what is wrong, and stays empty if all is well
+/// or if the reader failed.
+NodeRoles read_nodes(PackReader& in, std::string& error);
+
+void write_persons(PackWriter& out, const Persons& persons);
+Persons read_persons(PackReader& in, std::string& error);
+
+inline void write_checkpoint(PackWriter& out, const Checkpoint& checkpoint) {
+  out.uint(checkpoint.height);
+  out.bin(checkpoint.block);
+}
+inline Checkpoint read_checkpoint(PackReader& in) {
+  Checkpoint out;
+  out.height = in.uint();
+  out.block = in.id<Hash>();
+  return out;
+}
+
+/// Version and suite, which every format of the ledger begins with. Errc::not_available if this program does not know
+/// them; `what` names the format in the error.
+Result<void> check_version(PackReader& in, std::string_view what);
+
+/// "2026-11-22 08:15:00 UTC".
+std::string time_text(WallMs time);
+
+}  // namespace diot::ledger_codec

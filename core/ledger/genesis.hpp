@@ -1,0 +1,36 @@
+#pragma once
+// The founding bytes of a network (docs/protocol.md, "Genesis", frozen).
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/bytes.hpp"
+#include "core/clock.hpp"
+#include "core/crypto.hpp"
+#include "core/error.hpp"
+
+namespace diot {
+
+enum class Admission : std::uint8_t { invite = 0, open = 1 };
+
+struct Genesis {
+  std::array<std::uint8_t, 16> nonce{};
+  WallMs time = 0;
+  std::uint32_t rules_version = 1;
+  std::vector<PublicKey> witnesses;
+  Hash succession;  ///< SHA-256 of the offline succession key
+  Admission admission = Admission::invite;
+  std::uint32_t lease_days = 0;  ///< 0 = no leases
+  std::uint32_t replication = 3;
+  std::vector<Bytes> founding;  ///< register entries, signed for the zero NetworkId
+};
+
+/// Signed by every witness key given (they must be `genesis.witnesses`, in order).
+Bytes encode_genesis(const Genesis& genesis, const std::vector<KeyPair>& witnesses);
+/// Checks everything, signatures and founding entries included. Errc::not_available for another version or suite.
+Result<Genesis> decode_genesis(ByteView bytes);
+/// Checks the outer shape only.
+Result<NetworkId> network_id_of(ByteView genesis);
+
+}  // namespace diot
