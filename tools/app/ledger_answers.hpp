@@ -17,8 +17,9 @@ Result<Ledger> replay_ledger(ByteView genesis, Store& store);
 
 Json handle_answer(const HandleRecord& record, bool ours);
 
-/// `verb` is "ledger list", "ledger show", "ledger history", "ledger tail" or "ledger verify". `own_handle` may be empty.
-Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis, Store& store,
-                           std::string_view own_handle);
+/// `verb` is "ledger list", "ledger show", "ledger history", "ledger tail" or "ledger verify". `own_handle` may be
+/// empty.
+Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis,
+                           Store& store, std::string_view own_handle);
 
 }  // namespace diot
