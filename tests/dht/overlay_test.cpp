@@ -58,6 +58,7 @@ TEST_F(Overlays, LetNothingOutThatNoShareCovers) {
     alice.publish("sensors/kitchen", "shown", qos);
   }
   world.run();
+  for (const auto& [key, record] : world.directory) seen.append(as_text(record));
   EXPECT_THAT(bob.broker->texts(), testing::Each("@alice/sensors/kitchen shown"));
   EXPECT_EQ(bob.broker->live.size(), 3u);
   EXPECT_NE(seen.find("shown"), seen.npos) << "the test sees the wire";
@@ -336,9 +337,53 @@ TEST_F(Overlays, WaitForAHandleThatIsRegisteredLater) {
   Home& carol = world.join("carol", alice);
   ASSERT_TRUE(carol.overlay->own().add("x", Preset::public_));
   carol.turn.touch();
-  // carol knows alice from the ledger and bob through alice: she dials with the address she is told.
+  // bob hears of her in the ledger and finds her address in the directory.
   world.pass(5s);
+  EXPECT_TRUE(acknowledged("@carol/x")) << bob.overlay->remote().waiting_for("@carol/x");
   for (Home* home : {&alice, &carol}) EXPECT_EQ(home->ledger->head(), bob.ledger->head());
+}
+
+TEST_F(Overlays, FindAnOwnerWhoMoved) {
+  share("sensors/#");
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  world.kill(bob);
+  world.kill(alice);
+  alice.address = "elsewhere:42220";
+  world.start(alice);
+  world.run();
+  world.start(bob);
+  settle();
+  EXPECT_TRUE(acknowledged("@alice/sensors/#")) << bob.overlay->remote().waiting_for("@alice/sensors/#");
+}
+
+TEST_F(Overlays, PassAnEntryOnToTheRegistrar) {
+  settle();
+  Home& carol = world.join("carol", bob);
+  settle();
+  ASSERT_NE(bob.ledger->handle("carol"), nullptr);
+  std::optional<Result<std::uint64_t>> committed;
+  carol.overlay->ledger_sync().submit(
+      make_renew(*carol.ledger->handle("carol"), carol.ledger->network(), carol.ledger->head(), carol.key),
+      [&](auto height) { committed = height; });
+  settle();
+  ASSERT_TRUE(committed);
+  ASSERT_TRUE(*committed) << committed->error().message;
+  EXPECT_EQ(bob.ledger->handle("carol")->version, 2u);
+}
+
+TEST_F(Overlays, LetAStrangerDoNothingButEnrol) {
+  share("sensors/#");
+  const LinkId link{4711};
+  const auto stranger = KeyPair::generate(world.random);
+  Hello hello;
+  hello.network = alice.ledger->network();
+  ASSERT_EQ(alice.overlay->admit(stranger.node_id(), hello, false), LinkClass::enrolling);
+  EXPECT_EQ(alice.overlay->admit(stranger.node_id(), hello, true), LinkClass::refused);
+  alice.overlay->link_up(link, stranger.node_id(), hello, LinkClass::enrolling, false);
+  for (const auto type : {FrameType::ledger_get, FrameType::catalogue_get, FrameType::channel_join, FrameType::submit})
+    alice.overlay->link_frame(link, stranger.node_id(), type, wire::encode_ledger_get(1));
+  EXPECT_EQ(alice.overlay->counters().at("frames of strangers"), 4u);
 }
 
 TEST_F(Overlays, SurviveHostileFrames) {

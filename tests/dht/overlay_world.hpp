@@ -71,6 +71,20 @@ class FakeLinks final : public LinkTransport {
   std::string address_;
 };
 
+/// A DHT that never fails: what one home puts, every other one finds.
+class FakeDirectory final : public Directory {
+ public:
+  explicit FakeDirectory(World& world) : world_(world) {}
+  void publish(DirectoryKind kind, ByteView subject, Bytes record) override;
+  void find(DirectoryKind kind, ByteView subject, std::function<void(const DirectoryRecord&)> found,
+            std::function<void()> done) override;
+  void add_contact(const std::string&) override {}
+  Status status() const override { return {}; }
+
+ private:
+  World& world_;
+};
+
 /// One home: what survives a restart, and the running parts.
 struct Home {
   std::string handle;
@@ -84,6 +98,7 @@ struct Home {
   std::unique_ptr<Retained> retained;
   std::unique_ptr<FakeBroker> broker;
   std::unique_ptr<FakeLinks> links;
+  std::unique_ptr<FakeDirectory> directory;
   std::unique_ptr<Overlay> overlay;
 
   struct HomeTurn final : Turn {
@@ -161,12 +176,13 @@ class World {
     OverlayConfig config;
     config.handle = home.handle;
     config.genesis = genesis_bytes;
-    config.addresses = {home.address};
     config.witness = home.witness;
     home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, *home.store, *home.retained,
                                              home.turn, clock, random);
-    home.overlay->connect(*home.broker, *home.links, nullptr);
+    home.directory = std::make_unique<FakeDirectory>(*this);
+    home.overlay->connect(*home.broker, *home.links, home.directory.get());
     EXPECT_TRUE(home.overlay->load());
+    home.overlay->set_addresses({home.address});
     for (const auto& filter : durable_demand[home.handle]) home.overlay->add_demand(filter, true);
     home.overlay->settle();
     home.turn.touch();
@@ -249,6 +265,7 @@ class World {
   std::map<LinkId, Link> links;
   std::deque<std::function<void()>> events;
   std::set<std::string> unreachable;  ///< addresses
+  std::map<std::pair<DirectoryKind, Bytes>, Bytes> directory;
   /// May change or swallow (false) a frame under way.
   std::function<bool(const Home& from, const Home& to, FrameType type, Bytes& body)> on_wire;
   std::uint64_t next_link = 1;
@@ -269,6 +286,20 @@ class World {
     return {home.handle, home.owner.public_key(), sha256(home.owner.public_key()), {{home.key.node_id(), Role::admin}}};
   }
 };
+
+inline void FakeDirectory::publish(DirectoryKind kind, ByteView subject, Bytes record) {
+  world_.directory[{kind, to_bytes(subject)}] = std::move(record);
+}
+
+inline void FakeDirectory::find(DirectoryKind kind, ByteView subject, std::function<void(const DirectoryRecord&)> found,
+                                std::function<void()> done) {
+  world_.events.push_back([&world = world_, key = std::pair(kind, to_bytes(subject)), found, done] {
+    const auto network = network_id_of(world.genesis_bytes);
+    if (const auto at = world.directory.find(key); at != world.directory.end())
+      if (const auto record = decode_directory_record(at->second, *network)) found(*record);
+    done();
+  });
+}
 
 inline void FakeLinks::dial(const std::string& address, const std::optional<NodeId>& expected) {
   world_.events.push_back([this, &world = world_, address, expected, from_address = address_] {

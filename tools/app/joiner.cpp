@@ -1,0 +1,223 @@
+#include "tools/app/joiner.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "core/limits.hpp"
+#include "core/ports.hpp"
+#include "dht/ledger_sync.hpp"
+#include "dht/links.hpp"
+#include "dht/overlay.hpp"
+#include "dht/peers.hpp"
+#include "dht/wire.hpp"
+
+namespace diot {
+
+namespace {
+
+/// One attempt: dial → enrol → blocks → submit → the block with our entry.
+class Joining final : public LinkEvents, public Turn {
+ public:
+  Joining(const JoinRequest& request, const Grant& grant)
+      : request_(request), grant_(grant), links_(io_, request.node, *this, *this, clock_, random_) {
+    instance_ = random_.id<InstanceId>();
+  }
+
+  Result<JoinResult> run(Store& store) {
+    for (const auto& address : request_.invite.addresses) links_.dial(address, request_.invite.inviter);
+    open_dials_ = request_.invite.addresses.size();
+    asio::steady_timer deadline(io_, request_.timeout);
+    deadline.async_wait([this](std::error_code error) {
+      if (!error) end(fail(Errc::timed_out, fmt::format("joining took longer than {} s (it stopped at: {}); try again",
+                                                        request_.timeout.count(), step_)));
+    });
+    while (!outcome_ && io_.run_one() > 0) links_.flush();
+    deadline.cancel();
+    links_.shut_down();
+    io_.restart();
+    io_.run();
+    if (!outcome_) return fail(Errc::io, "joining ended early");
+    if (!*outcome_) return tl::unexpected(outcome_->error());
+    keep(store);
+    return **outcome_;
+  }
+
+  // Turn: run() flushes after every handler.
+  void touch() override {}
+
+  // LinkEvents
+  Hello own_hello() override {
+    Hello hello;
+    hello.network = grant_.network;
+    hello.instance = instance_;
+    hello.addresses = request_.addresses;
+    hello.agent = "diot/" DIOT_VERSION;
+    return hello;
+  }
+  LinkClass admit(const NodeId&, const Hello&, bool) override { return LinkClass::member; }
+
+  void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass, bool) override {
+    if (link_) return links_.close(link, "one is enough");
+    link_ = link;
+    inviter_addresses_ = hello.addresses;
+    step_ = "proving the invite";
+    const auto token = KeyPair::from_seed(request_.invite.token_seed);
+    const Bytes statement = wire::enrol_statement(peer, hello.instance, request_.node.node_id(), instance_);
+    const wire::Enrol enrol{request_.invite.grant, token.sign("enrol", grant_.network, statement)};
+    links_.send(link, FrameType::enrol, {wire::encode_enrol(enrol)});
+  }
+
+  void link_down(LinkId link, const NodeId&, const std::string& reason) override {
+    if (link_ == link)
+      end(fail(Errc::io, fmt::format("the inviting node closed the connection ({}) at: {}", reason, step_)));
+  }
+
+  void dial_failed(const std::string& address, const std::optional<NodeId>&, const std::string& reason) override {
+    failures_.push_back(fmt::format("{} ({})", address, reason));
+    if (--open_dials_ == 0 && !link_)
+      end(fail(Errc::io, fmt::format("the inviting node is not in reach at {}; it has to be running, and these addresses "
+                                     "open to this machine",
+                                     fmt::join(failures_, ", "))));
+  }
+
+  void link_writable(LinkId) override {}
+
+  void link_frame(LinkId, const NodeId&, FrameType type, ByteView body) override {
+    if (outcome_) return;
+    Result<void> good;
+    if (type == FrameType::welcome)
+      good = on_welcome(body);
+    else if (type == FrameType::ledger_blocks)
+      good = on_blocks(body);
+    else if (type == FrameType::submitted)
+      good = on_submitted(body);
+    if (!good) end(tl::unexpected(good.error()));
+  }
+
+ private:
+  void end(Result<JoinResult> outcome) {
+    if (!outcome_) outcome_ = std::move(outcome);
+  }
+
+  static tl::unexpected<Error> nonsense(std::string_view what) {
+    return fail(Errc::invalid, fmt::format("the inviting node sent {} that cannot be right: do not join this network "
+                                           "before the inviter's node is checked",
+                                           what));
+  }
+
+  Result<void> on_welcome(ByteView body) {
+    const auto welcome = wire::decode_welcome(body);
+    if (!welcome || ledger_) return nonsense("an answer");
+    if (!welcome->error.empty()) return fail(Errc::not_permitted, "the inviting node refused: " + welcome->error);
+    const auto network = network_id_of(welcome->genesis);
+    if (!network || *network != grant_.network) return nonsense("a genesis");
+    auto ledger = Ledger::from_genesis(welcome->genesis);
+    if (!ledger) return nonsense("a genesis");
+    ledger_.emplace(std::move(*ledger));
+    genesis_ = to_bytes(welcome->genesis);
+    dht_key_ = {welcome->dht_epoch, welcome->dht_key};
+    wanted_height_ = std::max(welcome->height, grant_.pinned.height);
+    step_ = "fetching the ledger";
+    return fetch_or_go_on();
+  }
+
+  Result<void> on_blocks(ByteView body) {
+    const auto blocks = wire::decode_ledger_blocks(body);
+    if (!blocks || !ledger_) return nonsense("blocks");
+    if (blocks->empty()) return nonsense("an empty ledger");
+    for (ByteView block : *blocks) {
+      const auto view = decode_block(block);
+      if (view && view->header.height <= ledger_->head().height) continue;
+      if (auto appended = ledger_->append(block); !appended) return tl::unexpected(appended.error());
+      blocks_.push_back(to_bytes(block));
+    }
+    return fetch_or_go_on();
+  }
+
+  Result<void> fetch_or_go_on() {
+    if (ledger_->head().height < wanted_height_) {
+      links_.send(*link_, FrameType::ledger_get, {wire::encode_ledger_get(ledger_->head().height + 1)});
+      return {};
+    }
+    if (grant_.pinned.height > 0 && ledger_->block_at(grant_.pinned.height) != grant_.pinned.block)
+      return nonsense("a ledger that is not the one that the invite names");
+    if (const HandleRecord* own = ledger_->handle_of(request_.node.node_id())) {
+      if (own->handle != request_.handle)
+        return fail(Errc::exists, fmt::format("this node's key speaks for @{} already", own->handle));
+      end(JoinResult{genesis_, own->height});
+      return {};
+    }
+    if (submitted_) return nonsense("a block without the entry that it confirmed");
+    return submit();
+  }
+
+  Result<void> submit() {
+    step_ = "registering the handle";
+    submitted_ = true;
+    Registration registration{request_.handle, request_.owner.public_key(), request_.next_key,
+                              {{request_.node.node_id(), Role::admin}}};
+    const Bytes entry = make_register(registration, grant_.network, ledger_->head(), request_.owner, {request_.node},
+                                      &request_.invite);
+    const WallMs now = std::max(clock_.wall_ms(), ledger_->head_time());
+    if (auto good = ledger_->check_entry(entry, now); !good) return good;
+    if (request_.before_submit) request_.before_submit();
+    links_.send(*link_, FrameType::submit, {wire::encode_submit({1, 0, entry})});
+    return {};
+  }
+
+  Result<void> on_submitted(ByteView body) {
+    const auto answer = wire::decode_submitted(body);
+    if (!answer || !submitted_) return nonsense("an answer");
+    if (answer->height == 0) return fail(answer->code, answer->message);
+    wanted_height_ = answer->height;
+    step_ = "fetching the block with the new handle";
+    // Over a node that is not the registrar the answer may come before the block is there.
+    if (answer->height > ledger_->head().height)
+      links_.send(*link_, FrameType::ledger_get, {wire::encode_ledger_get(ledger_->head().height + 1)});
+    return {};
+  }
+
+  void keep(Store& store) {
+    for (std::size_t at = 0; at < blocks_.size(); ++at) store.put(Table::block, block_key(at + 1), blocks_[at]);
+    store.put(Table::meta, meta_dht_key(), encode_dht_key(dht_key_));
+    std::vector<std::string> addresses = request_.invite.addresses;
+    for (const auto& address : inviter_addresses_)
+      if (std::ranges::find(addresses, address) == addresses.end()) addresses.push_back(address);
+    if (addresses.size() > limits::addresses_per_node_max) addresses.resize(limits::addresses_per_node_max);
+    store.put(Table::peer, request_.invite.inviter, encode_addresses(addresses));
+  }
+
+  const JoinRequest& request_;
+  const Grant& grant_;
+  asio::io_context io_{1};
+  SystemClock clock_;
+  SystemRandom random_;
+  Links links_;
+  InstanceId instance_;
+  std::optional<LinkId> link_;
+  std::size_t open_dials_ = 0;
+  std::vector<std::string> failures_;
+  std::vector<std::string> inviter_addresses_;
+  std::string step_ = "dialling the inviting node";
+  std::optional<Ledger> ledger_;
+  std::vector<Bytes> blocks_;
+  Bytes genesis_;
+  DhtKey dht_key_;
+  std::uint64_t wanted_height_ = 0;
+  bool submitted_ = false;
+  std::optional<Result<JoinResult>> outcome_;
+};
+
+}  // namespace
+
+Result<JoinResult> join_network(const JoinRequest& request, Store& store) {
+  const auto grant = decode_grant(request.invite.grant);
+  if (!grant) return tl::unexpected(grant.error());
+  if (request.invite.addresses.empty()) return fail(Errc::invalid, "the invite names no address of the inviting node");
+  return Joining(request, *grant).run(store);
+}
+
+}  // namespace diot
