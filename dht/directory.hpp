@@ -35,8 +35,8 @@ class Directory {
   /// Puts our record and keeps it there (put again at half its life, and after a rebuild). Replaces the one put before
   /// under the same kind and subject.
   virtual void publish(DirectoryKind kind, ByteView subject, Bytes record) = 0;
-  /// Looks up once; `found` gets each valid record (the caller takes the highest seq), then `done` runs. Both on the I/O
-  /// thread, never from inside this call.
+  /// Looks up once; `found` gets each valid record (the caller takes the highest seq), then `done` runs. Both on the
+  /// I/O thread, never from inside this call.
   virtual void find(DirectoryKind kind, ByteView subject, std::function<void(const DirectoryRecord&)> found,
                     std::function<void()> done) = 0;
   /// An overlay address whose node takes part in the DHT.

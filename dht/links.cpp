@@ -96,8 +96,8 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
         random_(random),
         times_(times),
         tick_period_(std::clamp(
-            std::min({times.dial, times.handshake, times.ping_interval, times.silence_max, times.challenge}) / 4, tick_min,
-            tick_max)),
+            std::min({times.dial, times.handshake, times.ping_interval, times.silence_max, times.challenge}) / 4,
+            tick_min, tick_max)),
         timer_(io) {}
 
   Result<std::string> listen(const std::string& address);

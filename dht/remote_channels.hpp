@@ -49,6 +49,8 @@ class RemoteChannels {
   void on_batch(LinkId link, const wire::HeldBatch& held);
   void on_gap(LinkId link, const NodeId& peer, const wire::ChannelPosition& to);
   void on_retained(LinkId link, const wire::RetainedValues& values);
+  /// Asks again for what was let go while the disk was behind. About once a second.
+  void tick();
 
   struct ChannelStatus {
     std::string handle, filter;
@@ -82,6 +84,7 @@ class RemoteChannels {
     std::map<NodeId, LivePlace> live;
     std::map<NodeId, Cursor> asked;  ///< where a range was asked for, so that it is asked once
     std::map<LinkId, bool> joins;    ///< asked, and whether joined
+    std::set<LinkId> let_go;         ///< whose durable batches were dropped while too much waited for the disk
     bool torn = false;               ///< part of a log is lost, and values with it: ask for all of them again
     Hash proven_header;              ///< the last header whose signature a retained value's proof showed
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
@@ -98,6 +101,7 @@ class RemoteChannels {
   void take_in(const ChannelId& id, Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
+  void ask_range(LinkId link, Channel& channel, const NodeId& writer, const Cursor& from);
   bool from_the_future(HybridTime time);
   Channel* joined(LinkId link, const ChannelId& id);
 

@@ -16,11 +16,26 @@ namespace diot {
 
 /// Frame = u32 length of what follows ‖ u8 type ‖ body (docs/protocol.md, "Links"). Numbers are for ever.
 enum class FrameType : std::uint8_t {
-  hello = 1, close = 2, ping = 3, pong = 4,                         // handled inside dht/links
-  ledger_head = 16, ledger_get = 17, ledger_blocks = 18, submit = 19, submitted = 20,
-  enrol = 24, welcome = 25,
-  catalogue_get = 32, catalogue = 33,
-  channel_join = 40, channel_heads = 41, channel_leave = 42, batch = 43, range_get = 44, range_gap = 45, retained = 46,
+  hello = 1,
+  close = 2,
+  ping = 3,
+  pong = 4,  // handled inside dht/links
+  ledger_head = 16,
+  ledger_get = 17,
+  ledger_blocks = 18,
+  submit = 19,
+  submitted = 20,
+  enrol = 24,
+  welcome = 25,
+  catalogue_get = 32,
+  catalogue = 33,
+  channel_join = 40,
+  channel_heads = 41,
+  channel_leave = 42,
+  batch = 43,
+  range_get = 44,
+  range_gap = 45,
+  retained = 46,
 };
 
 enum class LinkId : std::uint64_t {};  ///< never reused within a process
@@ -37,8 +52,8 @@ struct Hello {
 
 /// What a peer may do, decided by the overlay when its hello is in.
 enum class LinkClass : std::uint8_t {
-  member,    ///< a node of this network, known to the ledger
-  enrolling, ///< a stranger who may only spend an invite: enrol and submit
+  member,     ///< a node of this network, known to the ledger
+  enrolling,  ///< a stranger who may only spend an invite: enrol and submit
   refused,
 };
 
@@ -58,7 +73,8 @@ class LinkEvents {
   /// The unsent bytes fell below limits::link_bulk_bytes_max again.
   virtual void link_writable(LinkId link) = 0;
   /// A dial ended before the link was up; also when a link to that node exists already.
-  virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected, const std::string& reason) = 0;
+  virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected,
+                           const std::string& reason) = 0;
 };
 
 /// A call about a link that is gone does nothing. No call here runs an event before it returns.
