@@ -29,12 +29,13 @@ struct OverlayContext {
   const Clock& clock;
   Random& random;
   HybridClock hybrid;
-  Incarnation incarnation;  ///< of this process
-  InstanceId instance;
+  std::string founder = {};      ///< the handle of the network's first home, whose nodes lead to the registrar
+  Incarnation incarnation = {};  ///< of this process
+  InstanceId instance = {};
   BrokerPort* broker = nullptr;
   LinkTransport* links = nullptr;
   Directory* directory = nullptr;  ///< nullptr: no DHT
-  Counters counters;
+  Counters counters = {};
 
   const NetworkId& network() const { return ledger.network(); }
   NodeId self() const { return node.node_id(); }

@@ -49,9 +49,7 @@ std::optional<DhtKey> decode_dht_key(ByteView bytes) {
 Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Store& store, Retained& retained,
                  Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
-      context_{node,   config_.handle,     ledger, store, retained, turn, clock,
-               random, HybridClock(clock), {},     {},    {},       {},   {},
-               {}},
+      context_{node, config_.handle, ledger, store, retained, turn, clock, random, HybridClock(clock)},
       own_(context_),
       remote_(context_),
       ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { remote_.ledger_changed(); }),
@@ -73,6 +71,8 @@ Result<void> Overlay::load() {
   const auto seq = stored_number(context_.store, meta_node_record_seq());
   if (!seq) return tl::unexpected(seq.error());
   node_record_seq_ = *seq;
+  if (!context_.ledger.genesis().founding.empty())
+    if (const auto entry = describe_entry(context_.ledger.genesis().founding.front())) context_.founder = entry->handle;
   if (auto loaded = own_.load(); !loaded) return loaded;
   if (auto loaded = remote_.load(); !loaded) return loaded;
   return peers_.load();
@@ -114,6 +114,7 @@ void Overlay::tick() {
   if (now < next_second_) return;
   next_second_ = now + second;
   own_.tick();
+  remote_.tick();
   ledger_sync_.tick();
   find_catalogues();
 }

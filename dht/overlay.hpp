@@ -77,6 +77,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
   const Peers& peers() const { return peers_; }
   const Counters& counters() const { return context_.counters; }
   const std::string& handle() const { return context_.handle; }
+  /// The handle whose home founded the network, and is its registrar while there is one witness.
+  const std::string& founder() const { return context_.founder; }
 
  private:
   struct Link {

@@ -102,11 +102,8 @@ void Peers::dial_failed(const std::string& address, const std::optional<NodeId>&
 
 std::set<NodeId> Peers::background() const {
   std::set<NodeId> out;
-  // The founding handle's nodes lead to the registrar; the rest in a fixed order.
-  const HandleRecord* founder = nullptr;
-  for (const auto& [name, record] : context_.ledger.handles())
-    if (!founder || record.height < founder->height) founder = &record;
-  if (founder)
+  // The founder's nodes lead to the registrar; the rest in a fixed order.
+  if (const HandleRecord* founder = context_.ledger.handle(context_.founder))
     for (const auto& [node, role] : founder->nodes) out.insert(node);
   for (const auto& [node, peer] : peers_)
     if (out.size() < background_links && !peer.addresses.empty()) out.insert(node);

@@ -315,6 +315,11 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
     return take_in(header.channel, *channel, *batch, held.age_seconds);
   }
 
+  if (context_.store.pending_bytes() > limits::store_pending_bytes_max) {
+    // The writer has it on disk: it is asked for again when ours has caught up.
+    channel->let_go.insert(link);
+    return context_.count("batches let go while the disk was behind");
+  }
   const auto known = channel->cursors.find(header.writer);
   if (known == channel->cursors.end()) return context_.count("batches of logs without a place");
   Cursor& cursor = known->second;
@@ -327,11 +332,7 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
       // Once for each place: what was under way behind the gap shows it again.
       const auto asked = channel->asked.find(header.writer);
       if (asked != channel->asked.end() && asked->second == cursor) return;
-      channel->asked[header.writer] = cursor;
-      context_.count("ranges asked for");
-      context_.links->send(link, FrameType::range_get,
-                           {wire::encode_channel_position({header.channel, {header.writer, cursor}})});
-      return;
+      return ask_range(link, *channel, header.writer, cursor);
     }
     case Step::next:
       break;
@@ -342,6 +343,21 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
   // In one transaction with what the broker queues for its sessions: both are of this turn.
   put_cursor(header.channel, header.writer, cursor);
   take_in(header.channel, *channel, *batch, held.age_seconds);
+}
+
+void RemoteChannels::ask_range(LinkId link, Channel& channel, const NodeId& writer, const Cursor& from) {
+  channel.asked[writer] = from;
+  context_.count("ranges asked for");
+  context_.links->send(link, FrameType::range_get,
+                       {wire::encode_channel_position({channel.share.channel, {writer, from}})});
+}
+
+void RemoteChannels::tick() {
+  if (context_.store.pending_bytes() > limits::store_pending_bytes_max / 2) return;
+  for (auto& [id, channel] : channels_)
+    for (const LinkId link : std::exchange(channel.let_go, {}))
+      if (const auto peer = links_.find(link); peer != links_.end() && channel.cursors.contains(peer->second))
+        ask_range(link, channel, peer->second, channel.cursors.at(peer->second));
 }
 
 void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::ChannelPosition& to) {

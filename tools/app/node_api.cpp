@@ -81,9 +81,6 @@ Result<Json> Node::status() const {
   const auto remote = overlay_->remote().status();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic() - started_).count();
   const auto dht = directory_ ? directory_->status() : Directory::Status{};
-  const HandleRecord* founder = nullptr;
-  for (const auto& [name, record] : ledger_->handles())
-    if (!founder || record.height < founder->height) founder = &record;
   Json subscribed = Json::array(), shared = Json::array(), events = Json::object(), http = Json::array();
   for (const auto& channel : own)
     shared.push_back({{"filter", channel.filter},
@@ -103,35 +100,34 @@ Result<Json> Node::status() const {
   for (const auto& [event, count] : overlay_->counters()) events[event] = count;
   for (const auto& server : http_) http.push_back(server->address());
   const auto clients = broker_->stats();
-  return Json{
-      {"version", DIOT_VERSION},
-      {"uptime_s", seconds},
-      {"handle", config_.handle},
-      {"handle_state", handle_state()},
-      {"node", to_display(node_key_->node_id())},
-      {"network", ledger_->network().hex()},
-      {"registrar", founder && ledger_->genesis().witnesses.size() == 1 ? Json(founder->handle) : Json(nullptr)},
-      {"height", ledger_->head().height},
-      {"head", ledger_->head().block.hex()},
-      {"head_time_ms", ledger_->head_time()},
-      {"mqtt", mqtt_addresses_},
-      {"api", std::move(http)},
-      {"overlay", overlay_addresses_},
-      {"shares", overlay_->own().shares().all().size()},
-      {"clients", clients.clients},
-      {"sessions", clients.sessions},
-      {"subscriptions", clients.subscriptions},
-      {"retained", retained_->size()},
-      {"messages_in", clients.messages_in},
-      {"messages_out", clients.messages_out},
-      {"links", links_->stats().links},
-      {"dht_nodes", dht.good_nodes},
-      {"store_pending_bytes", store_->pending_bytes()},
-      {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
-      {"shared", std::move(shared)},
-      {"subscribed", std::move(subscribed)},
-      {"events", std::move(events)},
-      {"warnings", warnings()}};
+  return Json{{"version", DIOT_VERSION},
+              {"uptime_s", seconds},
+              {"handle", config_.handle},
+              {"handle_state", handle_state()},
+              {"node", to_display(node_key_->node_id())},
+              {"network", ledger_->network().hex()},
+              {"registrar", ledger_->genesis().witnesses.size() == 1 ? Json(overlay_->founder()) : Json(nullptr)},
+              {"height", ledger_->head().height},
+              {"head", ledger_->head().block.hex()},
+              {"head_time_ms", ledger_->head_time()},
+              {"mqtt", mqtt_addresses_},
+              {"api", std::move(http)},
+              {"overlay", overlay_addresses_},
+              {"shares", overlay_->own().shares().all().size()},
+              {"clients", clients.clients},
+              {"sessions", clients.sessions},
+              {"subscriptions", clients.subscriptions},
+              {"retained", retained_->size()},
+              {"messages_in", clients.messages_in},
+              {"messages_out", clients.messages_out},
+              {"links", links_->stats().links},
+              {"dht_nodes", dht.good_nodes},
+              {"store_pending_bytes", store_->pending_bytes()},
+              {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
+              {"shared", std::move(shared)},
+              {"subscribed", std::move(subscribed)},
+              {"events", std::move(events)},
+              {"warnings", warnings()}};
 }
 
 Result<Json> Node::peers() const {
