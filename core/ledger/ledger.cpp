@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/ledger/state.hpp"
 #include "core/limits.hpp"
@@ -187,12 +188,16 @@ Result<Ledger::Proposal> Ledger::propose(
   LedgerDraft draft(impl.state, time);
   auto log_after = impl.log;
   std::vector<Bytes> taken;
+  std::set<Hash> judged;
   std::size_t room = limits::block_bytes_max - block_overhead_max;
   for (const auto& bytes : entries) {
-    const bool full = taken.size() == limits::block_entries_max || bytes.size() > room;
-    if (full && bytes.size() <= limits::entry_bytes_max) continue;
+    if (!judged.insert(merkle_leaf(bytes)).second) continue;
     const auto entry = decode_entry(bytes);
-    const auto added = entry.and_then([&](const Entry& decoded) { return draft.add(decoded); });
+    const auto added = entry.and_then([&](const Entry& decoded) -> Result<void> {
+      if (taken.size() == limits::block_entries_max || bytes.size() > room)
+        return fail(Errc::limit, "the next block is full: hand the entry in again after it");
+      return draft.add(decoded);
+    });
     if (!added) {
       if (refused) refused(bytes, added.error());
       continue;

@@ -1,0 +1,197 @@
+// Random histories, and hostile bytes.
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <set>
+
+#include "core/merkle.hpp"
+#include "core/words.hpp"
+#include "tests/core/ledger_world.hpp"
+
+namespace diot {
+namespace {
+
+using namespace diot::testing;
+
+/// The map root that docs/protocol.md defines, computed the slow way.
+Hash slow_map_root(std::vector<std::pair<Hash, Hash>> leaves, std::size_t depth = 0) {
+  if (leaves.empty()) return {};
+  if (leaves.size() == 1) {
+    const std::uint8_t zero = 0;
+    return sha256({ByteView(&zero, 1), leaves[0].first, leaves[0].second});
+  }
+  std::vector<std::pair<Hash, Hash>> left, right;
+  for (const auto& leaf : leaves) (leaf.first.bytes[depth / 8] >> (7 - depth % 8) & 1 ? right : left).push_back(leaf);
+  const std::uint8_t one = 1;
+  const auto left_root = slow_map_root(std::move(left), depth + 1),
+             right_root = slow_map_root(std::move(right), depth + 1);
+  return sha256({ByteView(&one, 1), left_root, right_root});
+}
+
+Hash slow_map_root(const Ledger& ledger) {
+  std::vector<std::pair<Hash, Hash>> leaves;
+  for (const auto& [handle, record] : ledger.handles())
+    leaves.emplace_back(sha256(as_bytes(handle)), sha256(encode_handle(record)));
+  return slow_map_root(std::move(leaves));
+}
+
+/// One entry of a random history: often valid, often not.
+Bytes random_entry(const World& world, const Ledger& ledger, const std::vector<Home>& homes) {
+  const auto& who = *rc::gen::elementOf(homes);
+  const auto& other = *rc::gen::elementOf(homes);
+  const auto* record = ledger.handle(who.handle);
+  const auto kind = *rc::gen::inRange(0, 8);
+  if (!record || kind <= 2) {
+    auto grant = world.grant(ledger, kind == 0 ? alice : other, *rc::gen::inRange<std::uint64_t>(1000, 1010));
+    grant.uses = *rc::gen::inRange(1u, 4u);
+    const auto token = *rc::gen::inRange<std::uint64_t>(1000, 1010);
+    grant.token = test_key(token).public_key();
+    return world.join(ledger, who, world.invite(grant, kind == 0 ? alice : other, token));
+  }
+  auto changed = *record;
+  if (kind == 3) return make_renew(changed, ledger.network(), ledger.head(), other.node);
+  if (kind == 4) return make_renew(changed, ledger.network(), ledger.head(), who.node);
+  changed.nodes = {{who.node.node_id(), Role::admin}};
+  const auto& second = kind == 5 ? other : who;
+  changed.nodes.emplace_back(second.second.node_id(), Role::member);
+  std::vector<KeyPair> fresh;
+  for (const auto& key : {who.node, second.second})
+    if (!record->role_of(key.node_id())) fresh.push_back(key);
+  return make_update(changed, ledger.network(), ledger.head(), kind == 6 ? other.owner : who.owner, fresh);
+}
+
+TEST(LedgerProperty, ReplicasAgreeAfterAnyHistory) {
+  const std::vector<Home> homes{alice, bob, carol, dave, Home("erin", 5), Home("frank", 6)};
+  const auto holds = rc::check([&] {
+    World world(1, 90);
+    auto maker = world.ledger();
+    auto follower = world.ledger();
+    const auto block_count = *rc::gen::inRange(1, 8);
+    std::uint64_t taken = 1, refused_in_all = 0;
+    for (int b = 0; b < block_count; ++b) {
+      world.now += *rc::gen::inRange<WallMs>(0, 20 * day_ms);
+      std::vector<Bytes> entries;
+      for (auto left = *rc::gen::inRange(1, 6); left > 0; --left) entries.push_back(random_entry(world, maker, homes));
+      // What make_block refuses is exactly what it leaves out; what is handed in twice is judged once.
+      const auto distinct = std::set<Bytes>(entries.begin(), entries.end()).size();
+      std::size_t refused = 0;
+      const auto block =
+          maker.make_block(entries, world.now, world.witnesses[0], [&](const Bytes&, const Error&) { ++refused; });
+      refused_in_all += refused;
+      if (!block) {
+        RC_ASSERT(refused == distinct);
+        continue;
+      }
+      const auto inside = decode_block(*block)->entries;
+      RC_ASSERT(inside.size() + refused == distinct);
+      // The first of them would have been accepted alone.
+      RC_ASSERT(maker.check_entry(inside[0], world.now).has_value());
+      RC_ASSERT(maker.append(*block).has_value());
+      RC_ASSERT(!maker.append(*block).has_value());
+      RC_ASSERT(follower.append(*block).has_value());
+      world.blocks.push_back(*block);
+      taken += inside.size();
+      for (const auto& entry : inside) RC_ASSERT(!maker.check_entry(entry, world.now).has_value());
+    }
+    const auto replayed = world.ledger();
+    for (const Ledger* replica : std::initializer_list<const Ledger*>{&follower, &replayed}) {
+      RC_ASSERT(replica->head() == maker.head());
+      RC_ASSERT(replica->handles() == maker.handles());
+      RC_ASSERT(replica->log_root() == maker.log_root());
+      RC_ASSERT(replica->map_root() == maker.map_root());
+    }
+    RC_CLASSIFY(taken > 4, "more than 3 entries taken");
+    RC_CLASSIFY(refused_in_all > 3, "more than 3 entries refused");
+    RC_ASSERT(maker.entry_count() == taken);
+    RC_ASSERT(maker.map_root() == slow_map_root(maker));
+    // Each node speaks for one handle, and the index knows it.
+    std::set<NodeId> seen;
+    for (const auto& [name, record] : maker.handles()) {
+      for (const auto& [node, role] : record.nodes) {
+        RC_ASSERT(seen.insert(node).second);
+        RC_ASSERT(maker.handle_of(node) == &record);
+      }
+    }
+    for (const auto& home : homes)
+      for (const auto& key : {home.node, home.second})
+        if (!seen.contains(key.node_id())) RC_ASSERT(maker.handle_of(key.node_id()) == nullptr);
+  });
+  EXPECT_TRUE(holds);
+}
+
+/// Changes, inserts, removes, copies or cuts some bytes.
+Bytes mutated(Bytes bytes, SeededRandom& random) {
+  for (auto times = random.u64() % 4 + 1; times > 0 && !bytes.empty(); --times) {
+    const auto at = static_cast<std::ptrdiff_t>(random.u64() % bytes.size());
+    switch (random.u64() % 6) {
+      case 0:
+        bytes[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1 << random.u64() % 8);
+        break;
+      case 1:
+        bytes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(random.u64());
+        break;
+      case 2:
+        bytes.insert(bytes.begin() + at, static_cast<std::uint8_t>(random.u64()));
+        break;
+      case 3:
+        bytes.erase(bytes.begin() + at);
+        break;
+      case 4:
+        bytes.resize(static_cast<std::size_t>(at));
+        break;
+      default: {
+        const auto from = static_cast<std::ptrdiff_t>(random.u64() % bytes.size());
+        const Bytes piece(bytes.begin() + std::min(from, at), bytes.begin() + std::max(from, at));
+        bytes.insert(bytes.begin() + at, piece.begin(), piece.end());
+      }
+    }
+  }
+  return bytes;
+}
+
+TEST(LedgerHostileBytes, AreRefusedInEveryFormat) {
+  World world;
+  auto ledger = world.ledger();
+  const auto invite = world.invite(world.grant(ledger, alice, 1000), alice, 1000);
+  const auto text = encode_invite(invite);
+  const auto packed = from_base64url(std::string_view(text).substr(5)).value();
+  const auto entry = world.join(ledger, bob, invite);
+  const auto update = make_update(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.owner, {});
+  const auto block = world.decide(ledger.propose({entry}, world.now).value());
+  SeededRandom random(20261122);
+  for (int i = 0; i < 3000; ++i) {
+    // Unchanged by chance counts as valid; anything else must not.
+    const auto check = [&](const Bytes& valid, const Bytes& bytes, bool accepted) {
+      EXPECT_TRUE(!accepted || bytes == valid) << to_hex(bytes);
+    };
+    auto bytes = mutated(world.genesis_bytes, random);
+    check(world.genesis_bytes, bytes, decode_genesis(bytes).has_value());
+    bytes = mutated(invite.grant, random);
+    check(invite.grant, bytes, decode_grant(bytes).has_value());
+    bytes = mutated(packed, random);
+    check(packed, bytes, decode_invite("diot:" + to_base64url(bytes)).has_value());
+    for (const auto& valid : {entry, update}) {
+      bytes = mutated(valid, random);
+      check(valid, bytes, ledger.check_entry(bytes, world.now).has_value());
+      (void)describe_entry(bytes);
+    }
+    bytes = mutated(block, random);
+    if (bytes != block) {
+      EXPECT_FALSE(ledger.append(bytes)) << to_hex(bytes);
+    }
+    (void)check_words(as_text(bytes));
+    // Bytes that were never valid.
+    bytes.resize(random.u64() % 300);
+    random.fill(bytes);
+    EXPECT_FALSE(decode_genesis(bytes));
+    EXPECT_FALSE(decode_grant(bytes));
+    EXPECT_FALSE(decode_entry(bytes));
+    EXPECT_FALSE(decode_block(bytes));
+    EXPECT_FALSE(decode_invite(as_text(bytes)));
+  }
+  EXPECT_EQ(why(ledger.append(block)), "");
+}
+
+}  // namespace
+}  // namespace diot
