@@ -1,0 +1,133 @@
+// The ledger's worked examples of docs/protocol.md, made and read.
+
+#include <gtest/gtest.h>
+
+#include "core/merkle.hpp"
+#include "tests/core/ledger_world.hpp"
+#include "tests/core/vectors.hpp"
+
+namespace diot {
+namespace {
+
+using namespace diot::testing;
+
+class LedgerVectors : public ::testing::Test {
+ protected:
+  static KeyPair key(const Vector& vector, const std::string& name) {
+    return KeyPair::from_seed(vector.id<Seed>(name + " seed"));
+  }
+
+  const Vector genesis{"genesis-1"}, block_1{"block-1"}, invite{"invite-1"}, registered{"entry-register-1"},
+      updated{"entry-update-1"}, renewed{"entry-renew-1"}, block_2{"block-2"};
+  const KeyPair witness = key(genesis, "witness");
+  const KeyPair alice_owner = key(genesis, "alice owner"), alice_node = key(genesis, "alice node");
+  const KeyPair bob_owner = key(registered, "bob owner"), bob_node = key(registered, "bob node");
+  const NetworkId network = genesis.id<NetworkId>("network");
+  const Checkpoint at_block_1{1, block_1.id<Hash>("hash")};
+
+  Registration bob_registration() const {
+    return {"bob",
+            bob_owner.public_key(),
+            sha256(key(registered, "bob next").public_key()),
+            {{bob_node.node_id(), Role::admin}}};
+  }
+  Ledger at_1() const {
+    auto out = Ledger::from_genesis(genesis.bytes("genesis")).value();
+    EXPECT_EQ(why(out.append(block_1.bytes("block"))), "");
+    return out;
+  }
+};
+
+TEST_F(LedgerVectors, Genesis) {
+  Genesis from;
+  std::ranges::copy(genesis.bytes("nonce"), from.nonce.begin());
+  from.time = genesis.number("time");
+  from.rules_version = static_cast<std::uint32_t>(genesis.number("rules version"));
+  from.witnesses = {witness.public_key()};
+  from.succession = sha256(key(genesis, "succession").public_key());
+  from.admission = static_cast<Admission>(genesis.number("admission"));
+  from.lease_days = static_cast<std::uint32_t>(genesis.number("lease days"));
+  from.replication = static_cast<std::uint32_t>(genesis.number("replication"));
+  const Registration alice_registration{"alice",
+                                        alice_owner.public_key(),
+                                        sha256(key(genesis, "alice next").public_key()),
+                                        {{alice_node.node_id(), Role::admin}}};
+  from.founding = {make_register(alice_registration, {}, {}, alice_owner, {alice_node}, nullptr)};
+  EXPECT_EQ(to_hex(from.founding[0]), genesis.text("founding entry"));
+  EXPECT_EQ(to_hex(encode_genesis(from, {witness})), genesis.text("genesis"));
+  EXPECT_EQ(network_id_of(genesis.bytes("genesis"))->hex(), genesis.text("network"));
+  EXPECT_EQ(why(decode_genesis(genesis.bytes("genesis"))), "");
+}
+
+TEST_F(LedgerVectors, Block1) {
+  const auto ledger = Ledger::from_genesis(genesis.bytes("genesis")).value();
+  EXPECT_EQ(to_hex(ledger.make_first_block(block_1.number("time"), witness).value()), block_1.text("block"));
+  const auto view = decode_block(block_1.bytes("block")).value();
+  EXPECT_EQ(to_hex(encode_block_header(view.header)), block_1.text("header"));
+  EXPECT_EQ(view.hash.hex(), block_1.text("hash"));
+  EXPECT_EQ(view.header.witnesses.hex(), block_1.text("witness set"));
+  const auto after = at_1();
+  EXPECT_EQ(after.log_root().hex(), block_1.text("log root"));
+  EXPECT_EQ(after.map_root().hex(), block_1.text("map root"));
+  EXPECT_EQ(to_hex(encode_handle(*after.handle("alice"))), block_1.text("handle record"));
+  EXPECT_EQ(after.handle("alice")->register_entry.hex(), block_1.text("entry hash"));
+}
+
+TEST_F(LedgerVectors, GrantAndInvite) {
+  const auto token = key(invite, "token");
+  const Grant grant{network,
+                    "alice",
+                    token.public_key(),
+                    static_cast<std::uint32_t>(invite.number("uses")),
+                    invite.number("expiry"),
+                    {invite.number("checkpoint height"), at_block_1.block},
+                    alice_node.node_id()};
+  EXPECT_EQ(to_hex(encode_grant(grant, alice_node)), invite.text("grant"));
+  const auto& addresses = invite.text("addresses");
+  const auto blank = addresses.find(' ');
+  const Invite from{invite.bytes("grant"),
+                    token.seed(),
+                    alice_node.node_id(),
+                    {addresses.substr(0, blank), addresses.substr(blank + 1)}};
+  EXPECT_EQ(encode_invite(from), invite.text("invite"));
+  const auto read = decode_invite(invite.text("invite"));
+  ASSERT_TRUE(read) << why(read);
+  EXPECT_EQ(read->addresses, from.addresses);
+}
+
+TEST_F(LedgerVectors, RegisterUpdateAndRenew) {
+  const auto ledger = at_1();
+  const auto with = decode_invite(invite.text("invite")).value();
+  EXPECT_EQ(to_hex(make_register(bob_registration(), network, at_block_1, bob_owner, {bob_node}, &with)),
+            registered.text("entry"));
+  const auto decoded = decode_entry(registered.bytes("entry")).value();
+  EXPECT_EQ(decoded.hash.hex(), registered.text("hash"));
+  EXPECT_EQ(to_hex(*std::get<RegisterBody>(decoded.body).token_signature), registered.text("token signature"));
+
+  auto changed = *ledger.handle("alice");
+  const auto fresh = key(updated, "new node");
+  changed.nodes.emplace_back(fresh.node_id(), Role::member);
+  changed.persons = {{"mum", key(updated, "person").public_key()}};
+  changed.profile = updated.id<Hash>("profile hash");
+  EXPECT_EQ(to_hex(make_update(changed, network, at_block_1, alice_owner, {fresh})), updated.text("entry"));
+  EXPECT_EQ(describe_entry(updated.bytes("entry"))->hash.hex(), updated.text("hash"));
+
+  HandleRecord bob_record;
+  bob_record.handle = "bob";
+  EXPECT_EQ(to_hex(make_renew(bob_record, network, at_block_1, bob_node)), renewed.text("entry"));
+  EXPECT_EQ(describe_entry(renewed.bytes("entry"))->hash.hex(), renewed.text("hash"));
+}
+
+TEST_F(LedgerVectors, Block2) {
+  auto ledger = at_1();
+  const auto block = ledger.make_block({registered.bytes("entry"), updated.bytes("entry"), renewed.bytes("entry")},
+                                       block_2.number("time"), witness);
+  EXPECT_EQ(to_hex(block.value()), block_2.text("block"));
+  ASSERT_EQ(why(ledger.append(block_2.bytes("block"))), "");
+  EXPECT_EQ(ledger.head().block.hex(), block_2.text("hash"));
+  EXPECT_EQ(ledger.log_root().hex(), block_2.text("log root"));
+  EXPECT_EQ(ledger.map_root().hex(), block_2.text("map root"));
+}
+
+}  // namespace
+}  // namespace diot
