@@ -84,6 +84,8 @@ Result<void> bring_up_to_date(SqliteConnection& connection, const std::string& f
     auto done = connection.run(fmt::format("BEGIN;{}PRAGMA application_id = {};PRAGMA user_version = {};COMMIT;",
                                            migration(from), application_id, from + 1));
     if (!done) return done;
+    // The writer counts the transactions in the WAL from none.
+    sqlite3_wal_checkpoint_v2(connection.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   }
   return {};
 }
