@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "core/bytes.hpp"
@@ -55,7 +57,8 @@ struct Record {
 };
 
 Bytes encode_record(const Record& record);
-/// Unknown property keys are skipped. Errc::not_available on an unknown kind (the caller skips the record).
+/// Checks everything that docs/protocol.md says of a record; unknown property keys are skipped. Errc::not_available on
+/// an unknown kind (the caller skips the record).
 Result<Record> decode_record(ByteView bytes);
 
 /// A batch as on the wire, parsed but with nothing believed yet. Views into the bytes it was parsed from.
@@ -67,12 +70,16 @@ struct BatchView {
 
   /// Checks shape and bounds only. `wire` = header ‖ signature ‖ body.
   static Result<BatchView> parse(ByteView wire);
-  /// The writer's signature over the header, and the body's hash.
+  /// The writer's signature over the header (Errc::not_permitted); if the body is there its hash, and its Merkle root
+  /// if it is plain.
   Result<void> verify(const NetworkId& network) const;
-  /// The records' bytes, in order. Errc::not_available for a sealed body.
+  /// The records' bytes, in order. Errc::not_available for a sealed body. A retained record is good only in a batch
+  /// with has_root: the caller sees to that after decode_record.
   Result<std::vector<ByteView>> records() const;
-  /// The proof of one record: header, salt, path (docs/protocol.md, "Retained record"). `has_root` is set.
+  /// The proof of one record: header, salt, path (docs/protocol.md, "Retained record"). Errc::invalid without has_root.
   Result<Bytes> proof_of(std::uint32_t index) const;
+  /// The same for several of the batch's records, in that order: the tree is built once.
+  Result<std::vector<Bytes>> proofs_of(std::span<const std::uint32_t> indexes) const;
 };
 
 /// Forms batches of one log of one writer: numbers, chains, signs.
@@ -81,7 +88,8 @@ class BatchWriter {
   /// `previous` = hash of the last header of the incarnation before, zero if unknown or for the live stream.
   BatchWriter(Stream stream, const ChannelId& channel, const Incarnation& incarnation, const Hash& previous);
 
-  /// Wire bytes of the next batch: 1 to limits::batch_count_max encoded records within limits::batch_body_bytes_max.
+  /// Wire bytes of the next batch: 1 to limits::batch_count_max encoded records whose body (17 bytes, and 4 for each
+  /// record) fits limits::batch_body_bytes_max. `has_root` if one of them is retained; `time` never falls.
   Bytes seal(const std::vector<Bytes>& records, bool has_root, HybridTime time, std::uint64_t policy_version,
              const KeyPair& writer, const NetworkId& network, Random& random);
   std::uint64_t next_seq() const { return next_seq_; }
@@ -92,6 +100,7 @@ class BatchWriter {
   ChannelId channel_;
   Incarnation incarnation_;
   Hash previous_;
+  HybridTime last_time_ = 0;
   std::uint64_t next_seq_ = 1;
 };
 

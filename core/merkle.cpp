@@ -36,18 +36,26 @@ Hash merkle_root(const std::vector<Hash>& leaves) {
   return frontier.root();
 }
 
-std::vector<Hash> merkle_path(const std::vector<Hash>& leaves, std::size_t index) {
-  expect(index < leaves.size(), "a Merkle path of a leaf that is not there");
-  std::vector<Hash> path, level = leaves;
-  while (level.size() > 1) {
-    if (const auto sibling = index ^ 1; sibling < level.size()) path.push_back(level[sibling]);
-    // The last node of an odd level moves up as it is.
-    for (std::size_t at = 0; at + 1 < level.size(); at += 2) level[at / 2] = merkle_node(level[at], level[at + 1]);
-    if (level.size() % 2 == 1) level[level.size() / 2] = level.back();
-    level.resize((level.size() + 1) / 2);
+MerkleTree::MerkleTree(std::vector<Hash> leaves) {
+  levels_.push_back(std::move(leaves));
+  while (levels_.back().size() > 1) {
+    const auto& below = levels_.back();
+    std::vector<Hash> level;
+    level.reserve((below.size() + 1) / 2);
+    for (std::size_t at = 0; at + 1 < below.size(); at += 2) level.push_back(merkle_node(below[at], below[at + 1]));
+    if (below.size() % 2 == 1) level.push_back(below.back());  // the last node of an odd level moves up as it is
+    levels_.push_back(std::move(level));
+  }
+}
+
+std::vector<Hash> MerkleTree::path(std::size_t index) const {
+  expect(index < levels_.front().size(), "a Merkle path of a leaf that is not there");
+  std::vector<Hash> out;
+  for (const auto& level : levels_) {
+    if (const auto sibling = index ^ 1; sibling < level.size()) out.push_back(level[sibling]);
     index /= 2;
   }
-  return path;
+  return out;
 }
 
 std::optional<Hash> merkle_root_from_path(const Hash& leaf, std::uint64_t index, std::uint64_t size,

@@ -17,8 +17,17 @@ Hash merkle_leaf(ByteView data);
 Hash merkle_node(const Hash& left, const Hash& right);
 /// Root over leaf hashes; of no leaves SHA-256 of nothing.
 Hash merkle_root(const std::vector<Hash>& leaves);
-/// Audit path of RFC 6962 section 2.1.1, leaf to root. index < leaves.size().
-std::vector<Hash> merkle_path(const std::vector<Hash>& leaves, std::size_t index);
+
+/// A whole tree, for several paths.
+class MerkleTree {
+ public:
+  explicit MerkleTree(std::vector<Hash> leaves);
+  /// Audit path of RFC 6962 section 2.1.1, leaf to root. `index` is that of a leaf.
+  std::vector<Hash> path(std::size_t index) const;
+
+ private:
+  std::vector<std::vector<Hash>> levels_;  ///< from the leaves up
+};
 /// The root that `leaf` at `index` of `size` leaves leads to; nullopt if the path's length does not fit.
 std::optional<Hash> merkle_root_from_path(const Hash& leaf, std::uint64_t index, std::uint64_t size,
                                           const std::vector<Hash>& path);

@@ -21,9 +21,8 @@ enum Property : std::uint8_t {
 };
 
 constexpr std::size_t string_bytes_max = 65'535;  // MQTT's length is 16 bits
-// Each takes at least five bytes of the packet that it came in. With three msgpack values each they bound the reader.
+// Each takes at least five bytes of the packet that it came in.
 constexpr std::size_t user_properties_max = limits::packet_bytes_max / 5;
-constexpr std::size_t stored_values_max = 3 * user_properties_max + 64;
 constexpr std::uint64_t stored_version = 1;
 
 std::string read_string(PackReader& in, bool& ok) {
@@ -33,6 +32,8 @@ std::string read_string(PackReader& in, bool& ok) {
 }
 
 }  // namespace
+
+const std::size_t properties_values_max = 3 * user_properties_max + 64;
 
 void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds) {
   to.map(std::size_t{properties.payload_format.has_value()} + expiry_seconds.has_value() +
@@ -109,7 +110,7 @@ Bytes encode_stored(const Message& message, Monotonic now, WallMs wall_now) {
 
 std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, WallMs wall_now) {
   auto out = std::make_shared<Message>();
-  PackReader in(bytes, stored_values_max);
+  PackReader in(bytes, properties_values_max + 8);
   in.array_of(6);
   const bool known = in.uint() == stored_version;
   out->topic = in.str(string_bytes_max);

@@ -55,6 +55,8 @@ class PackWriter;
 void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds);
 /// False if malformed: types, MQTT's UTF-8 rule, bounds. Unknown keys are skipped.
 bool read_properties(PackReader& in, Properties& properties);
+/// The most msgpack values that the properties of a packet can have: for PackReader's bound.
+extern const std::size_t properties_values_max;
 
 /// A message as stored in queues and in the retained table: never leaves this machine (docs/protocol.md, "Stored
 /// message").

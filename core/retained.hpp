@@ -42,14 +42,15 @@ class Retained {
   Retained(Store& store, const Clock& clock);
   ~Retained();
 
-  /// Reads the table; call once, before anything else. Corrupt rows are dropped and counted.
+  /// Reads the table; call once, before anything else. Damaged rows are dropped and counted.
   Result<void> load();
   /// Keeps the value if it is later than the one that is there, and says whether it did. Errc::limit beyond
-  /// limits::retained_count_max. The value's ticket is set here.
+  /// limits::retained_count_max. The value's ticket is set here. A tombstone in no channel just ends the value: there
+  /// is nobody who could bring an older one back.
   Result<bool> set(std::string_view topic, RetainedValue value);
   /// The value of one topic, or nullptr; tombstones are returned too.
   const RetainedValue* find(std::string_view topic) const;
-  /// Visits every value (no tombstones, nothing expired) whose topic matches the filter.
+  /// Visits every value (no tombstones, nothing expired) whose topic matches the filter. Nothing may be set meanwhile.
   void match(std::string_view filter,
              const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
   /// Visits every value and tombstone of a channel.
@@ -57,9 +58,12 @@ class Retained {
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
   /// Drops the copies of a channel that this node carries no more.
   void erase_channel(const ChannelId& channel);
-  /// Drops expired values and old tombstones. A slice of the work a call; call about once a second.
+  /// Drops expired values (in a channel a tombstone with their stamp remains) and old tombstones. A slice of the work a
+  /// call; call about once a second.
   void tick();
+  /// Values, without tombstones.
   std::size_t size() const;
+  std::size_t damaged_rows() const;
 
  private:
   struct Impl;

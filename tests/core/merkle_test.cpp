@@ -66,7 +66,7 @@ TEST(Merkle, every_path_leads_to_the_root_and_to_no_other_place) {
     const auto leaves = numbered_leaves(size);
     const auto root = merkle_root(leaves);
     for (std::size_t index = 0; index < size; ++index) {
-      const auto path = merkle_path(leaves, index);
+      const auto path = MerkleTree(leaves).path(index);
       ASSERT_EQ(merkle_root_from_path(leaves[index], index, size, path), root);
       for (std::size_t other = 0; other < size; ++other) {
         if (other != index) {
@@ -79,13 +79,13 @@ TEST(Merkle, every_path_leads_to_the_root_and_to_no_other_place) {
 
 TEST(Merkle, a_path_of_the_wrong_length_leads_nowhere) {
   const auto leaves = numbered_leaves(7);
-  auto path = merkle_path(leaves, 6);
+  auto path = MerkleTree(leaves).path(6);
   EXPECT_EQ(path.size(), 2u);
   path.push_back(leaves[0]);
   EXPECT_EQ(merkle_root_from_path(leaves[6], 6, 7, path), std::nullopt);
   path.resize(1);
   EXPECT_EQ(merkle_root_from_path(leaves[6], 6, 7, path), std::nullopt);
-  EXPECT_EQ(merkle_root_from_path(leaves[6], 7, 7, merkle_path(leaves, 6)), std::nullopt);
+  EXPECT_EQ(merkle_root_from_path(leaves[6], 7, 7, MerkleTree(leaves).path(6)), std::nullopt);
   EXPECT_EQ(merkle_root_from_path(leaves[0], 0, 0, {}), std::nullopt);
   EXPECT_EQ(merkle_root_from_path(leaves[0], 0, ~0ull, std::vector<Hash>(300)), std::nullopt);
   EXPECT_EQ(merkle_root_from_path(leaves[0], ~0ull - 1, ~0ull, {}), std::nullopt);

@@ -1,0 +1,202 @@
+#include "core/retained.hpp"
+
+#include <fmt/format.h>
+
+#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/limits.hpp"
+#include "core/msgpack.hpp"
+#include "core/topic_trie.hpp"
+
+namespace diot {
+
+namespace {
+
+constexpr std::uint64_t row_version = 1;
+constexpr std::size_t dropped_per_tick_max = 1000;
+constexpr auto tombstone_age_ms_max = static_cast<WallMs>(std::chrono::milliseconds(limits::tombstone_age_max).count());
+
+/// msgpack [1, stored message (bin) or nil, time, writer, incarnation number, its random half, seq, channel, proof].
+Bytes encode_row(const RetainedValue& value, Monotonic now, WallMs wall_now) {
+  Bytes out;
+  PackWriter to(out);
+  to.array(9);
+  to.uint(row_version);
+  if (value.message)
+    to.bin(encode_stored(*value.message, now, wall_now));
+  else
+    to.nil();
+  to.uint(value.stamp.time);
+  to.bin(value.stamp.writer);
+  to.uint(value.stamp.incarnation.number);
+  to.uint(value.stamp.incarnation.random);
+  to.uint(value.stamp.seq);
+  to.bin(value.channel);
+  to.bin(value.proof);
+  return out;
+}
+
+std::optional<RetainedValue> decode_row(ByteView bytes, std::string_view topic, Monotonic now, WallMs wall_now) {
+  constexpr std::size_t bytes_max = 2 * limits::batch_body_bytes_max;
+  RetainedValue out;
+  PackReader in(bytes);
+  in.array_of(9);
+  const bool known = in.uint() == row_version;
+  if (!in.nil()) {
+    out.message = decode_stored(in.bin(bytes_max), now, wall_now);
+    if (!out.message || out.message->topic != topic) return std::nullopt;
+  }
+  out.stamp.time = in.uint();
+  out.stamp.writer = in.id<NodeId>();
+  out.stamp.incarnation.number = in.uint();
+  out.stamp.incarnation.random = in.uint();
+  out.stamp.seq = in.uint();
+  out.channel = in.id<ChannelId>();
+  out.proof = to_bytes(in.bin(bytes_max));
+  if (!known || !in.done() || !check_topic(topic)) return std::nullopt;
+  return out;
+}
+
+}  // namespace
+
+struct Retained::Impl {
+  using Trie = TopicTrie<RetainedValue>;
+  using Entry = Trie::Entry;
+  struct ByTopic {
+    bool operator()(const Entry* a, const Entry* b) const { return a->topic < b->topic; }
+  };
+
+  Store& store;
+  const Clock& clock;
+  Trie values;  ///< tombstones too
+  std::unordered_map<ChannelId, std::set<const Entry*, ByTopic>> channels;
+  std::set<std::pair<Monotonic, const Entry*>> expiries;  ///< of messages
+  std::set<std::pair<WallMs, const Entry*>> tombstones;   ///< when they are given up
+  std::size_t damaged_rows = 0;
+
+  static std::optional<Monotonic> expiry_of(const RetainedValue& value) {
+    if (!value.message || !value.message->properties.expiry_seconds) return std::nullopt;
+    return value.message->received + std::chrono::seconds(*value.message->properties.expiry_seconds);
+  }
+  static WallMs end_of_tombstone(const RetainedValue& value) {
+    return wall_of(value.stamp.time) + tombstone_age_ms_max;
+  }
+
+  void index(const Entry& entry) {
+    if (!entry.value.channel.is_zero()) channels[entry.value.channel].insert(&entry);
+    if (!entry.value.message) tombstones.emplace(end_of_tombstone(entry.value), &entry);
+    if (const auto expiry = expiry_of(entry.value)) expiries.emplace(*expiry, &entry);
+  }
+  void unindex(const Entry& entry) {
+    if (const auto channel = channels.find(entry.value.channel); channel != channels.end()) {
+      channel->second.erase(&entry);
+      if (channel->second.empty()) channels.erase(channel);
+    }
+    if (!entry.value.message) tombstones.erase({end_of_tombstone(entry.value), &entry});
+    if (const auto expiry = expiry_of(entry.value)) expiries.erase({*expiry, &entry});
+  }
+  void write_row(Entry& entry) {
+    store.put(Table::retained, as_bytes(entry.topic), encode_row(entry.value, clock.monotonic(), clock.wall_ms()));
+    entry.value.ticket = store.open_ticket();
+  }
+  void erase(const Entry& entry) {
+    unindex(entry);
+    store.erase(Table::retained, as_bytes(entry.topic));
+    values.erase(std::string(entry.topic));  // a copy: the entry goes on the way
+  }
+  /// A value of a channel that expired leaves its stamp, so that no older one comes back from a node that missed it.
+  void expire(const Entry& expired) {
+    if (expired.value.channel.is_zero()) return erase(expired);
+    Entry& entry = *values.try_emplace(expired.topic).first;
+    unindex(entry);
+    entry.value.message = nullptr;
+    index(entry);
+    write_row(entry);
+  }
+};
+
+Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}}) {}
+Retained::~Retained() = default;
+
+Result<void> Retained::load() {
+  const auto now = impl_->clock.monotonic();
+  const auto wall_now = impl_->clock.wall_ms();
+  const auto damaged = [this](ByteView key) {
+    ++impl_->damaged_rows;
+    impl_->store.erase(Table::retained, key);
+  };
+  return impl_->store.scan(
+      Table::retained, {}, {},
+      [&](ByteView key, ByteView bytes) {
+        auto value = decode_row(bytes, as_text(key), now, wall_now);
+        if (!value) return damaged(key), true;
+        Impl::Entry& entry = *impl_->values.try_emplace(as_text(key)).first;
+        entry.value = std::move(*value);
+        impl_->index(entry);
+        return true;
+      },
+      damaged);
+}
+
+Result<bool> Retained::set(std::string_view topic, RetainedValue value) {
+  const auto* known = impl_->values.find(topic);
+  if (known && value.stamp <= known->stamp) return false;
+  if (!known && impl_->values.size() >= limits::retained_count_max)
+    return fail(Errc::limit, fmt::format("no room for the retained value of '{}': {} are kept already", topic,
+                                         limits::retained_count_max));
+  if (!value.message && value.channel.is_zero()) {
+    if (known) impl_->erase(*impl_->values.try_emplace(topic).first);
+    return true;
+  }
+  Impl::Entry& entry = *impl_->values.try_emplace(topic).first;
+  if (known) impl_->unindex(entry);
+  entry.value = std::move(value);
+  impl_->index(entry);
+  impl_->write_row(entry);
+  return true;
+}
+
+const RetainedValue* Retained::find(std::string_view topic) const { return impl_->values.find(topic); }
+
+void Retained::match(std::string_view filter,
+                     const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const {
+  const auto now = impl_->clock.monotonic();
+  impl_->values.match(filter, [&](const Impl::Entry& entry) {
+    if (entry.value.message && entry.value.message->seconds_left(now) != 0u) visit(entry.topic, entry.value);
+  });
+}
+
+void Retained::of_channel(const ChannelId& channel,
+                          const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const {
+  const auto found = impl_->channels.find(channel);
+  if (found == impl_->channels.end()) return;
+  for (const auto* entry : found->second) visit(entry->topic, entry->value);
+}
+
+void Retained::erase_channel(const ChannelId& channel) {
+  const auto found = impl_->channels.find(channel);
+  if (found == impl_->channels.end()) return;
+  const std::vector<const Impl::Entry*> entries(found->second.begin(), found->second.end());
+  for (const auto* entry : entries) impl_->erase(*entry);
+}
+
+void Retained::tick() {
+  const auto now = impl_->clock.monotonic();
+  const auto wall_now = impl_->clock.wall_ms();
+  for (auto left = dropped_per_tick_max; left > 0; --left) {
+    if (!impl_->expiries.empty() && impl_->expiries.begin()->first <= now)
+      impl_->expire(*impl_->expiries.begin()->second);
+    else if (!impl_->tombstones.empty() && impl_->tombstones.begin()->first <= wall_now)
+      impl_->erase(*impl_->tombstones.begin()->second);
+    else
+      break;
+  }
+}
+
+std::size_t Retained::size() const { return impl_->values.size() - impl_->tombstones.size(); }
+std::size_t Retained::damaged_rows() const { return impl_->damaged_rows; }
+
+}  // namespace diot
