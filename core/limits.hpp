@@ -64,6 +64,18 @@ inline constexpr auto redial_max = 2s;  ///< while somebody here waits for that 
 inline constexpr std::size_t addresses_per_node_max = 8;
 
 // Ledger: all but the last are rules of the ledger (docs/protocol.md), the same at every node --------------------
+// DHT -------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t directory_record_bytes_max = 60 << 10;  ///< the library takes values of 64 KiB, framed
+inline constexpr std::size_t dht_store_bytes_max = 8 << 20;          ///< of other nodes' values; oldest go first
+inline constexpr std::size_t dht_checks_per_second_max = 500;        ///< signatures of values to store: 3 % of a core
+inline constexpr std::size_t dht_values_per_find_max = 256;          ///< above what honest nodes keep under one key
+inline constexpr std::size_t dht_finds_max = 256;                    ///< at once; more are answered with nothing
+inline constexpr std::size_t dht_published_max = 64;                 ///< own records
+inline constexpr std::size_t dht_contacts_max = 64;                  ///< addresses to try while no node answers
+inline constexpr std::size_t dht_datagrams_per_turn = 64;            ///< then the I/O thread sees to others
+inline constexpr int dht_receive_buffer_bytes = 1 << 20;             ///< for a burst of parts of large values
+
+// Ledger ----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t entry_bytes_max = 16 << 10;
 inline constexpr std::size_t block_entries_max = 1000;
 inline constexpr std::size_t block_bytes_max = 1 << 20;
