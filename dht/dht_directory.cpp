@@ -14,6 +14,7 @@
 
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "dht/message_check.hpp"
 
 namespace diot {
 
@@ -182,6 +183,10 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
 
   void on_datagram(ByteView plain, const Endpoint& from) {
     if (stopped_) return;
+    if (!is_dht_message(plain)) {
+      ++refused_messages_;
+      return;
+    }
     heard_at_ = clock_.monotonic();
     if (outage_) rebuild();
     step(plain, &from);
@@ -569,7 +574,7 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
   Status status() const {
     Status out;
     out.rebuilds = rebuilds_;
-    out.refused_datagrams = socket_->refused();
+    out.refused_datagrams = socket_->refused() + refused_messages_;
     out.refused_values = refused_values_;
     if (!dht_) return out;
     for (auto family : {AF_INET, AF_INET6}) {
@@ -621,7 +626,7 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
   Time checks_until_{};
   std::size_t checks_ = 0;
   std::size_t rebuilds_ = 0;
-  std::uint64_t refused_values_ = 0;
+  std::uint64_t refused_values_ = 0, refused_messages_ = 0;
 };
 
 DhtDirectory::DhtDirectory(asio::io_context& io, const NodeId& node, const NetworkId& network, const DhtKey& key,

@@ -43,7 +43,7 @@ class Directory {
   virtual void add_contact(const std::string& address) = 0;
   struct Status {
     std::size_t good_nodes = 0, dubious_nodes = 0, stored_values = 0, rebuilds = 0;
-    std::uint64_t refused_datagrams = 0;  ///< not sealed with the network's key
+    std::uint64_t refused_datagrams = 0;  ///< not sealed with the network's key, or no message of the DHT
     std::uint64_t refused_values = 0;
   };
   virtual Status status() const = 0;
