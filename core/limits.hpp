@@ -63,7 +63,6 @@ inline constexpr auto redial_min = 250ms;
 inline constexpr auto redial_max = 2s;  ///< while somebody here waits for that node
 inline constexpr std::size_t addresses_per_node_max = 8;
 
-// Ledger: all but the last are rules of the ledger (docs/protocol.md), the same at every node --------------------
 // DHT -------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t directory_record_bytes_max = 60 << 10;  ///< the library takes values of 64 KiB, framed
 inline constexpr std::size_t dht_store_bytes_max = 8 << 20;          ///< of other nodes' values; oldest go first
@@ -75,7 +74,7 @@ inline constexpr std::size_t dht_contacts_max = 64;                  ///< addres
 inline constexpr std::size_t dht_datagrams_per_turn = 64;            ///< then the I/O thread sees to others
 inline constexpr int dht_receive_buffer_bytes = 1 << 20;             ///< for a burst of parts of large values
 
-// Ledger ----------------------------------------------------------------------------------------------------
+// Ledger: all but the last are rules of the ledger (docs/protocol.md), the same at every node --------------------
 inline constexpr std::size_t entry_bytes_max = 16 << 10;
 inline constexpr std::size_t block_entries_max = 1000;
 inline constexpr std::size_t block_bytes_max = 1 << 20;
