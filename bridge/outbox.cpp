@@ -297,7 +297,7 @@ bool Outbox::restore_row(std::uint64_t batch_number, ByteView value, QueueSeq in
     ++waiting_;
     queue_.push_back(std::move(entry));
   }
-  next_seq_ = unsaved_from_ = queue_.back().seq + 1;
+  next_seq_ = unsaved_from_ = std::max(next_seq_, queue_.back().seq + 1);
   return true;
 }
 

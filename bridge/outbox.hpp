@@ -35,7 +35,7 @@ struct Delivery {
   bool retain = false;
   bool replay = false;  ///< a retained message at SUBSCRIBE: not bounded by the queue's limits, dropped at a disconnect
                         ///< if QoS 0
-  Ticket ticket = 0;  ///< not before this is on disk
+  Ticket ticket = 0;    ///< not before this is on disk
   std::span<const std::uint32_t> subscription_ids;
 };
 
@@ -95,7 +95,7 @@ class Outbox {
   std::uint64_t take_lost() { return std::exchange(lost_, 0); }
   QueueSeq last_sent() const { return last_sent_; }
   QueueSeq next_seq() const { return next_seq_; }
-  void resume_seq(QueueSeq next) { next_seq_ = std::max(next_seq_, next); }
+  void resume_seq(QueueSeq next) { next_seq_ = unsaved_from_ = std::max(next_seq_, next); }
 
  private:
   enum class Progress : std::uint8_t { queued, sent, released, done };

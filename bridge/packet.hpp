@@ -25,7 +25,7 @@ template <class T>
 using Parsed = tl::expected<T, Violation>;
 
 /// One whole packet at the front of what was received. A view into it.
-struct Frame {
+struct RawPacket {
   PacketType type{};
   std::uint8_t flags = 0;  ///< the low half of the first byte
   ByteView body;           ///< what follows the remaining length
@@ -33,7 +33,7 @@ struct Frame {
 };
 
 /// nullopt: more bytes are needed. Checks the type, the length and, but for PUBLISH, the flags (section 2.1).
-Parsed<std::optional<Frame>> next_frame(ByteView input, std::size_t packet_bytes_max);
+Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max);
 
 // CONNECT, CONNACK ---------------------------------------------------------------------------------------------
 struct Will {
@@ -71,9 +71,9 @@ struct ProtocolClaim {
   std::string_view name;
   std::uint8_t level = 0;
 };
-ProtocolClaim protocol_claim(const Frame& connect);
+ProtocolClaim protocol_claim(const RawPacket& connect);
 
-Parsed<Connect> decode_connect(const Frame& frame);
+Parsed<Connect> decode_connect(const RawPacket& packet);
 void encode_connect(Bytes& out, const Connect& connect);
 
 struct Connack {
@@ -97,11 +97,11 @@ struct Connack {
   std::string server_reference;
   bool operator==(const Connack&) const = default;
 };
-Parsed<Connack> decode_connack(const Frame& frame, Protocol protocol);
+Parsed<Connack> decode_connack(const RawPacket& packet, Protocol protocol);
 void encode_connack(Bytes& out, Protocol protocol, const Connack& connack);
 
 // PUBLISH ------------------------------------------------------------------------------------------------------
-/// A PUBLISH as received; views into the frame.
+/// A PUBLISH as received; views into the packet.
 struct Publish {
   bool dup = false;
   Qos qos = Qos::at_most_once;
@@ -113,7 +113,7 @@ struct Publish {
   std::vector<std::uint32_t> subscription_ids;
   ByteView payload;
 };
-Parsed<Publish> decode_publish(const Frame& frame, Protocol protocol);
+Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol);
 
 /// A PUBLISH to write.
 struct PublishOut {
@@ -138,7 +138,7 @@ struct Acknowledgement {
   PacketId packet_id = 0;
   Reason reason = Reason::success;
 };
-Parsed<Acknowledgement> decode_acknowledgement(const Frame& frame, Protocol protocol);
+Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol protocol);
 /// The reason (and its text) is sent in MQTT 5.0 only.
 void encode_acknowledgement(Bytes& out, Protocol protocol, PacketType type, PacketId packet_id,
                             Reason reason = Reason::success, std::string_view reason_string = {});
@@ -166,14 +166,14 @@ struct Subscribe {
   std::uint32_t subscription_id = 0;  ///< 0: none
   std::vector<SubscribeRequest> requests;
 };
-Parsed<Subscribe> decode_subscribe(const Frame& frame, Protocol protocol);
+Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol);
 void encode_subscribe(Bytes& out, Protocol protocol, const Subscribe& subscribe);
 
 struct Unsubscribe {
   PacketId packet_id = 0;
   std::vector<std::string_view> filters;
 };
-Parsed<Unsubscribe> decode_unsubscribe(const Frame& frame, Protocol protocol);
+Parsed<Unsubscribe> decode_unsubscribe(const RawPacket& packet, Protocol protocol);
 void encode_unsubscribe(Bytes& out, Protocol protocol, const Unsubscribe& unsubscribe);
 
 /// SUBACK or UNSUBACK: one reason a filter (none in an UNSUBACK of 3.1.1).
@@ -181,7 +181,7 @@ struct SubscribeAnswer {
   PacketId packet_id = 0;
   std::vector<Reason> reasons;
 };
-Parsed<SubscribeAnswer> decode_subscribe_answer(const Frame& frame, Protocol protocol);
+Parsed<SubscribeAnswer> decode_subscribe_answer(const RawPacket& packet, Protocol protocol);
 void encode_subscribe_answer(Bytes& out, Protocol protocol, PacketType type, const SubscribeAnswer& answer);
 
 // PINGREQ, PINGRESP, DISCONNECT, AUTH --------------------------------------------------------------------------
@@ -192,7 +192,7 @@ struct Disconnect {
   std::optional<std::uint32_t> session_expiry_seconds;
   std::string reason_string;
 };
-Parsed<Disconnect> decode_disconnect(const Frame& frame, Protocol protocol);
+Parsed<Disconnect> decode_disconnect(const RawPacket& packet, Protocol protocol);
 void encode_disconnect(Bytes& out, Protocol protocol, const Disconnect& disconnect);
 
 struct Auth {
@@ -200,7 +200,7 @@ struct Auth {
   std::string method;
   Bytes data;
 };
-Parsed<Auth> decode_auth(const Frame& frame);
+Parsed<Auth> decode_auth(const RawPacket& packet);
 void encode_auth(Bytes& out, const Auth& auth);
 
 // Topics as MQTT alone sees them; core/topic.hpp adds DIoT's rules -----------------------------------------------

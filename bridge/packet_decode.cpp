@@ -156,22 +156,22 @@ bool is_topic_filter(std::string_view filter) {
   return !filter.empty();
 }
 
-Parsed<std::optional<Frame>> next_frame(ByteView input, std::size_t packet_bytes_max) {
+Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max) {
   if (input.empty()) return std::nullopt;
-  Frame frame;
-  frame.type = static_cast<PacketType>(input[0] >> 4);
-  frame.flags = input[0] & 0x0F;
+  RawPacket packet;
+  packet.type = static_cast<PacketType>(input[0] >> 4);
+  packet.flags = input[0] & 0x0F;
   if (input[0] < 0x10) return violates(Reason::malformed_packet, "packet type 0");
-  switch (frame.type) {
+  switch (packet.type) {
     case PacketType::publish:
       break;
     case PacketType::pubrel:
     case PacketType::subscribe:
     case PacketType::unsubscribe:
-      if (frame.flags != 2) return violates(Reason::malformed_packet, "reserved flags in the first byte");
+      if (packet.flags != 2) return violates(Reason::malformed_packet, "reserved flags in the first byte");
       break;
     default:
-      if (frame.flags != 0) return violates(Reason::malformed_packet, "reserved flags in the first byte");
+      if (packet.flags != 0) return violates(Reason::malformed_packet, "reserved flags in the first byte");
   }
   std::size_t length = 0;
   std::size_t at = 1;
@@ -186,20 +186,20 @@ Parsed<std::optional<Frame>> next_frame(ByteView input, std::size_t packet_bytes
   if (at + length > packet_bytes_max)
     return violates(Reason::packet_too_large, "the packet is larger than the maximum");
   if (input.size() - at < length) return std::nullopt;
-  frame.body = input.subspan(at, length);
-  frame.bytes = at + length;
-  return frame;
+  packet.body = input.subspan(at, length);
+  packet.bytes = at + length;
+  return packet;
 }
 
-ProtocolClaim protocol_claim(const Frame& connect) {
+ProtocolClaim protocol_claim(const RawPacket& connect) {
   PacketReader in(connect.body);
   const std::string_view name = in.text();
   const std::uint8_t level = in.u8();
   return in.ok() ? ProtocolClaim{name, level} : ProtocolClaim{};
 }
 
-Parsed<Connect> decode_connect(const Frame& frame) {
-  PacketReader in(frame.body);
+Parsed<Connect> decode_connect(const RawPacket& packet) {
+  PacketReader in(packet.body);
   Connect connect;
   const std::string_view name = in.text();
   const std::uint8_t level = in.u8();
@@ -229,8 +229,8 @@ Parsed<Connect> decode_connect(const Frame& frame) {
   return finished(in, std::move(connect));
 }
 
-Parsed<Connack> decode_connack(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Connack> decode_connack(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Connack connack;
   const std::uint8_t flags = in.u8();
   if (flags > 1) in.fail(Reason::malformed_packet, "reserved acknowledge flags");
@@ -238,7 +238,7 @@ Parsed<Connack> decode_connack(const Frame& frame, Protocol protocol) {
   const std::uint8_t code = in.u8();
   if (protocol == Protocol::mqtt_5) {
     connack.reason = static_cast<Reason>(code);
-    in.properties(place_of(frame.type), [&](const PropertyValue& value) { take_connack_property(value, connack); });
+    in.properties(place_of(packet.type), [&](const PropertyValue& value) { take_connack_property(value, connack); });
   } else if (code < return_codes.size()) {
     connack.reason = return_codes[code];
   } else {
@@ -247,12 +247,12 @@ Parsed<Connack> decode_connack(const Frame& frame, Protocol protocol) {
   return finished(in, std::move(connack));
 }
 
-Parsed<Publish> decode_publish(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Publish publish;
-  publish.dup = frame.flags & 8;
-  publish.retain = frame.flags & 1;
-  const int qos = frame.flags >> 1 & 3;
+  publish.dup = packet.flags & 8;
+  publish.retain = packet.flags & 1;
+  const int qos = packet.flags >> 1 & 3;
   if (qos == 3) return violates(Reason::malformed_packet, "a QoS of 3");
   publish.qos = static_cast<Qos>(qos);
   if (qos == 0 && publish.dup) return violates(Reason::malformed_packet, "DUP set in a PUBLISH of QoS 0");
@@ -279,18 +279,18 @@ Parsed<Publish> decode_publish(const Frame& frame, Protocol protocol) {
   return finished(in, std::move(publish));
 }
 
-Parsed<Acknowledgement> decode_acknowledgement(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Acknowledgement acknowledgement{read_packet_id(in), Reason::success};
   if (protocol == Protocol::mqtt_5 && !in.empty()) {
     const std::uint8_t code = in.u8();
     acknowledgement.reason = static_cast<Reason>(code);
-    const bool release = frame.type == PacketType::pubrel || frame.type == PacketType::pubcomp;
+    const bool release = packet.type == PacketType::pubrel || packet.type == PacketType::pubcomp;
     const bool known = release ? code == 0 || code == 0x92
                                : code == 0 || code == 0x10 || code == 0x80 || code == 0x83 || code == 0x87 ||
                                      code == 0x90 || code == 0x91 || code == 0x97 || code == 0x99;
     if (!known) in.fail(Reason::malformed_packet, "a reason code that this packet cannot have");
-    if (!in.empty()) skip_properties(in, place_of(frame.type));
+    if (!in.empty()) skip_properties(in, place_of(packet.type));
   }
   return finished(in, acknowledgement);
 }
@@ -306,12 +306,12 @@ std::optional<SubscribeOptions> SubscribeOptions::from(std::uint8_t byte) {
                           static_cast<RetainHandling>(byte >> 4)};
 }
 
-Parsed<Subscribe> decode_subscribe(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Subscribe subscribe;
   subscribe.packet_id = read_packet_id(in);
   if (protocol == Protocol::mqtt_5)
-    in.properties(place_of(frame.type), [&](const PropertyValue& value) {
+    in.properties(place_of(packet.type), [&](const PropertyValue& value) {
       if (value.id == Property::subscription_identifier) subscribe.subscription_id = value.number;
     });
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "SUBSCRIBE without a topic filter");
@@ -331,11 +331,11 @@ Parsed<Subscribe> decode_subscribe(const Frame& frame, Protocol protocol) {
   return finished(in, std::move(subscribe));
 }
 
-Parsed<Unsubscribe> decode_unsubscribe(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Unsubscribe> decode_unsubscribe(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Unsubscribe unsubscribe;
   unsubscribe.packet_id = read_packet_id(in);
-  if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(frame.type));
+  if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(packet.type));
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "UNSUBSCRIBE without a topic filter");
   while (in.ok() && !in.empty()) {
     const std::string_view filter = in.text();
@@ -345,22 +345,22 @@ Parsed<Unsubscribe> decode_unsubscribe(const Frame& frame, Protocol protocol) {
   return finished(in, std::move(unsubscribe));
 }
 
-Parsed<SubscribeAnswer> decode_subscribe_answer(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<SubscribeAnswer> decode_subscribe_answer(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   SubscribeAnswer answer;
   answer.packet_id = read_packet_id(in);
-  if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(frame.type));
+  if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(packet.type));
   for (auto code : in.take_rest()) answer.reasons.push_back(static_cast<Reason>(code));
   return finished(in, std::move(answer));
 }
 
-Parsed<Disconnect> decode_disconnect(const Frame& frame, Protocol protocol) {
-  PacketReader in(frame.body);
+Parsed<Disconnect> decode_disconnect(const RawPacket& packet, Protocol protocol) {
+  PacketReader in(packet.body);
   Disconnect disconnect;
   if (protocol == Protocol::mqtt_5 && !in.empty()) {
     disconnect.reason = static_cast<Reason>(in.u8());
     if (!in.empty())
-      in.properties(place_of(frame.type), [&](const PropertyValue& value) {
+      in.properties(place_of(packet.type), [&](const PropertyValue& value) {
         if (value.id == Property::session_expiry) disconnect.session_expiry_seconds = value.number;
         if (value.id == Property::reason_string) disconnect.reason_string = value.text;
       });
@@ -368,8 +368,8 @@ Parsed<Disconnect> decode_disconnect(const Frame& frame, Protocol protocol) {
   return finished(in, std::move(disconnect));
 }
 
-Parsed<Auth> decode_auth(const Frame& frame) {
-  PacketReader in(frame.body);
+Parsed<Auth> decode_auth(const RawPacket& packet) {
+  PacketReader in(packet.body);
   Auth auth;
   if (!in.empty()) {
     auth.reason = static_cast<Reason>(in.u8());

@@ -54,6 +54,7 @@ class Spool {
   /// At start-up: a batch that a session's row points to.
   SpoolBatch& restore(std::uint64_t number);
 
+  bool holds(std::uint64_t number) const { return batches_.contains(number); }
   std::size_t batches() const { return batches_.size(); }
   std::size_t resident_bytes() const { return resident_bytes_; }
 

@@ -26,6 +26,7 @@ inline constexpr std::uint16_t topic_alias_maximum = 16;         ///< of one cli
 inline constexpr std::size_t output_high_water_bytes = 256 << 10;///< unsent bytes above which a queue waits
 inline constexpr std::size_t spool_memory_bytes_max = 64 << 20;  ///< messages of all persistent queues kept in memory
 inline constexpr std::size_t spool_batch_bytes_max = 1 << 20;    ///< read back as a whole
+inline constexpr auto full_disk_patience = 10s;                  ///< a 3.1.1 client is not read, then closed
 inline constexpr auto connect_deadline = 10s;                    ///< from TCP accept to CONNECT
 
 // Store -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,281 @@
+// Sessions begin, resume and end (MQTT 5.0 sections 3.1, 3.2, 3.14, 4.1).
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "bridge/broker.hpp"
+#include "core/limits.hpp"
+#include "core/topic.hpp"
+
+namespace diot {
+
+namespace {
+
+/// MQTT 5.0, table 3-10.
+bool may_come_from_client(Reason reason) {
+  switch (reason) {
+    case Reason::success:
+    case Reason::disconnect_with_will:
+    case Reason::unspecified_error:
+    case Reason::malformed_packet:
+    case Reason::protocol_error:
+    case Reason::implementation_specific_error:
+    case Reason::topic_name_invalid:
+    case Reason::receive_maximum_exceeded:
+    case Reason::topic_alias_invalid:
+    case Reason::packet_too_large:
+    case Reason::message_rate_too_high:
+    case Reason::quota_exceeded:
+    case Reason::administrative_action:
+    case Reason::payload_format_invalid:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
+  // A version that is not spoken is answered in a form that its speaker understands (sections 3.1.2.1, 3.1.2.2).
+  const ProtocolClaim claim = protocol_claim(packet);
+  if ((claim.name == "MQIsdp" && claim.level == 3) || (claim.name == "MQTT" && claim.level < 4))
+    return refuse_connect(connection, Reason::unsupported_protocol_version,
+                          "MQTT 3.1 is not built yet: use 3.1.1 or 5.0");
+  if (claim.name != "MQTT") return kick(connection, Reason::unsupported_protocol_version, "not an MQTT client");
+  connection.protocol = claim.level == 4 ? Protocol::mqtt_3_1_1 : Protocol::mqtt_5;
+  auto connect = decode_connect(packet);
+  if (!connect) {
+    ++counts_.violations;
+    return refuse_connect(connection, connect.error().reason, connect.error().what);
+  }
+  const bool v5 = connection.protocol == Protocol::mqtt_5;
+  connection.packet_bytes_max = connect->maximum_packet_bytes;
+  connection.problem_information = connect->request_problem_information;
+  if (connect->authentication_method)
+    return refuse_connect(connection, Reason::bad_authentication_method, "enhanced authentication is not built yet");
+  if (connect->client_id.size() > limits::client_id_bytes_max)
+    return refuse_connect(connection, Reason::client_identifier_not_valid, "the client identifier is too long");
+  if (connect->client_id.empty() && !v5 && !connect->clean_start)
+    return refuse_connect(connection, Reason::client_identifier_not_valid,
+                          "an empty client identifier needs a clean session");
+  if (connect->will && connect->will->properties.payload_format == 1 && !is_mqtt_utf8(as_text(connect->will->payload)))
+    return refuse_connect(connection, Reason::payload_format_invalid,
+                          "the will's payload is not the UTF-8 it claims to be");
+  if (!v5) connect->session_expiry_seconds = connect->clean_start ? 0 : Session::never;
+
+  Connack connack;
+  std::string client_id = connect->client_id;
+  if (client_id.empty())
+    connack.assigned_client_id = client_id = fmt::format("diot-{:016x}{:016x}", random_.u64(), random_.u64());
+
+  bool wiped = false;
+  Session* session = begin_session(*connect, client_id, connack.session_present, wiped);
+  if (!session)
+    return refuse_connect(connection, v5 ? Reason::quota_exceeded : Reason::server_unavailable,
+                          "too many sessions are kept here");
+  session->connection = &connection;
+  session->expiry_seconds = connect->session_expiry_seconds;
+  session->expires_at.reset();
+  session->will_due.reset();
+  session->will = std::move(connect->will);
+  connection.session = session;
+  connection.accepted = true;
+  connection.keep_alive_seconds = connect->keep_alive_seconds;
+  connection.window = std::min(connect->receive_maximum, limits::in_flight_max);
+  connection.can_change_expiry = connect->session_expiry_seconds > 0;
+  counts_.clients_maximum = std::max(counts_.clients_maximum, ++counts_.clients_connected);
+
+  if (v5) {
+    connack.receive_maximum = limits::receive_maximum;
+    connack.maximum_packet_bytes = limits::packet_bytes_max;
+    connack.topic_alias_maximum = limits::topic_alias_maximum;
+    connack.shared_subscriptions = false;
+    if (session->lost > 0) connack.user.emplace_back("diot-lost", fmt::format("{}", session->lost));
+  }
+  const auto lost = std::exchange(session->lost, 0);
+  save_state(*session);
+
+  PendingAnswer first;
+  encode_connack(first.packet, connection.protocol, connack);
+  // What a clean start threw away must not come back: were it still there after a crash, an old QoS 2 identifier would
+  // swallow a new message.
+  first.ticket = wiped ? store_.open_ticket() : 0;
+  answer(connection, std::move(first));
+  if (connection.closed) return;
+  if (!connection.pending.empty()) {
+    connection.held = true;
+    set_reading(connection, false);
+  }
+  spdlog::debug("mqtt: {} connected from {} ({}, session {})", client_id, connection.peer, v5 ? "5.0" : "3.1.1",
+                connack.session_present ? "resumed" : "new");
+  if (lost > 0) {
+    spdlog::warn("mqtt: {} has lost {} messages from its queue", client_id, lost);
+    if (!v5) publish_own("$SYS/log", fmt::format("client {} lost {} messages from its queue", client_id, lost));
+  }
+  if (!connection.held) pump(*session);
+}
+
+/// Before a connection is accepted nothing but a CONNACK may tell it why not.
+void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::string_view why) {
+  spdlog::debug("mqtt: {} refused: {}", connection.peer, why);
+  const bool v5 = connection.protocol == Protocol::mqtt_5;
+  const bool tellable = reason == Reason::unsupported_protocol_version ||
+                        reason == Reason::client_identifier_not_valid || reason == Reason::server_unavailable;
+  // A 3.1.1 CONNECT that is malformed is not answered at all (section 3.1.4 there).
+  if (v5 || tellable) {
+    Connack connack;
+    connack.reason = reason;
+    connack.reason_string = why;
+    Bytes packet;
+    encode_connack(packet, connection.protocol, connack);
+    send_packet(connection, packet);
+  }
+  drop_connection(connection, true);
+}
+
+/// Finds or makes the session of a client, ending a connection that has it. nullptr: limits::sessions_max are kept.
+/// `wiped`: a stored one was thrown away.
+Session* Broker::begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped) {
+  const auto find_session = [&]() -> Session* {
+    const auto found = sessions_.find(client_id);
+    return found == sessions_.end() ? nullptr : found->second.get();
+  };
+  Session* session = find_session();
+  if (session && session->connection) {
+    // Section 3.1.4: the newer connection wins. One that resumes the session in time calls off a delayed will.
+    const bool resumes = !connect.clean_start && session->expiry_seconds > 0;
+    const bool delayed = session->will && session->will->delay_seconds > 0;
+    if (resumes && delayed) session->will.reset();
+    kick(*session->connection, Reason::session_taken_over, "another connection has taken the session over");
+    session = find_session();  // it has ended if it was not to outlive its connection
+  }
+  if (session && connect.clean_start) {
+    wiped = session->stored;
+    end_session(*session);
+    session = nullptr;
+  }
+  present = session != nullptr;
+  if (session) return session;
+  if (sessions_.size() >= limits::sessions_max) return nullptr;
+  auto made = std::make_unique<Session>(store_, spool_, client_id, random_.u64(), connect.session_expiry_seconds);
+  return sessions_.emplace(client_id, std::move(made)).first->second.get();
+}
+
+void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet) {
+  const auto disconnect = decode_disconnect(packet, connection.protocol);
+  if (!disconnect) return kick(connection, disconnect.error().reason, disconnect.error().what);
+  if (!may_come_from_client(disconnect->reason))
+    return kick(connection, Reason::protocol_error, "a reason code that only a server gives");
+  if (disconnect->session_expiry_seconds) {
+    if (*disconnect->session_expiry_seconds > 0 && !connection.can_change_expiry)
+      return kick(connection, Reason::protocol_error, "a session expiry in DISCONNECT after none in CONNECT");
+    connection.session->expiry_seconds = *disconnect->session_expiry_seconds;
+  }
+  drop_connection(connection, disconnect->reason != Reason::success);
+}
+
+void Broker::kick(ClientConnection& connection, Reason reason, std::string_view why) {
+  if (connection.closed) return;
+  spdlog::debug("mqtt: {} ({}) is disconnected: {}", connection.session ? connection.session->client_id : "?",
+                connection.peer, why);
+  const bool ours = reason == Reason::session_taken_over || reason == Reason::server_shutting_down ||
+                    reason == Reason::keep_alive_timeout;
+  if (!ours) ++counts_.violations;
+  if (connection.accepted && connection.protocol == Protocol::mqtt_5) {
+    Disconnect disconnect{reason, {}, std::string(connection.problem_information ? why : "")};
+    Bytes packet;
+    encode_disconnect(packet, connection.protocol, disconnect);
+    if (packet.size() > connection.packet_bytes_max) {
+      disconnect.reason_string.clear();
+      packet.clear();
+      encode_disconnect(packet, connection.protocol, disconnect);
+    }
+    if (packet.size() <= connection.packet_bytes_max) {
+      append(connection.output, packet);
+      ++counts_.messages_sent;
+    }
+  }
+  drop_connection(connection, true);
+}
+
+void Broker::drop_connection(ClientConnection& connection, bool keep_will) {
+  if (connection.closed) return;
+  flush(connection);
+  connection.transport->close();
+  detach(connection, keep_will);
+}
+
+void Broker::detach(ClientConnection& connection, bool keep_will) {
+  connection.closed = true;
+  connection.pending.clear();
+  Session* session = std::exchange(connection.session, nullptr);
+  // The object goes at the end of the turn: callers up the stack still hold it.
+  const auto found = connections_.find(connection.id);
+  gone_.push_back(std::move(found->second));
+  connections_.erase(found);
+  turn_.touch();
+  if (!session) return;
+  --counts_.clients_connected;
+  session->connection = nullptr;
+  session->outbox.disconnected();
+  if (!keep_will) session->will.reset();
+  if (session->expiry_seconds == 0) return end_session(*session);
+  const Monotonic now = clock_.monotonic();
+  session->disconnected_at = clock_.wall_ms();
+  if (session->expiry_seconds != Session::never)
+    session->expires_at = now + std::chrono::seconds(session->expiry_seconds);
+  if (session->will) {
+    session->will_due = now + std::chrono::seconds(session->will->delay_seconds);
+    if (session->will->delay_seconds == 0) publish_will(*session);
+  }
+  save_state(*session);
+}
+
+void Broker::publish_will(Session& session) {
+  session.will_due.reset();
+  if (!session.will) return;
+  Will will = *std::exchange(session.will, std::nullopt);
+  save_state(session);
+  auto message = std::make_shared<Message>();
+  message->topic = local_name(will.topic, config_.own_handle);
+  message->payload = std::move(will.payload);
+  message->qos = will.qos;
+  message->retain = will.retain;
+  message->properties = std::move(will.properties);
+  message->received = clock_.monotonic();
+  const auto outcome =
+      check_topic(message->topic) ? publish(message, &session) : Outcome{Reason::topic_name_invalid, 0};
+  if (is_failure(outcome.reason))
+    spdlog::warn("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will.topic,
+                 static_cast<int>(outcome.reason));
+}
+
+void Broker::end_session(Session& session) {
+  expect(!session.connection, "a session ends while it has a connection");
+  publish_will(session);
+  while (!session.subscriptions.empty()) {
+    auto& [filter, subscription] = *session.subscriptions.begin();
+    remove_subscription(session, subscription);
+    session.subscriptions.erase(session.subscriptions.begin());
+  }
+  session.outbox.clear();
+  if (session.stored) {
+    const Bytes prefix = session_key(session.client_id);
+    store_.erase_range(Table::session, prefix, after_prefix(prefix));
+    turn_.touch();
+  }
+  std::erase(unsaved_, &session);
+  std::erase(waiting_sessions_, &session);
+  sessions_.erase(sessions_.find(session.client_id));
+}
+
+/// At the turn's end the session's own row is put.
+void Broker::save_state(Session& session) {
+  if (!session.stored) return;
+  if (!session.unsaved_queue && !session.unsaved_state) unsaved_.push_back(&session);
+  session.unsaved_state = true;
+  turn_.touch();
+}
+
+}  // namespace diot

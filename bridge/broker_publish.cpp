@@ -1,0 +1,323 @@
+// Messages come in, are routed and go out (MQTT 5.0 sections 3.3, 4.3).
+
+#include <spdlog/spdlog.h>
+
+#include "bridge/broker.hpp"
+#include "core/limits.hpp"
+#include "core/topic.hpp"
+
+namespace diot {
+
+namespace {
+
+/// What came over the overlay was not checked by our codec: a string that MQTT cannot carry must not reach a client.
+bool fits_packet(const Message& message) {
+  constexpr std::size_t text_max = 65'535;
+  const Properties& properties = message.properties;
+  const auto fits = [&](const auto& text) { return !text || text->size() <= text_max; };
+  if (message.topic.empty() || message.topic.size() > text_max || !fits(properties.content_type) ||
+      !fits(properties.response_topic) || !fits(properties.correlation_data))
+    return false;
+  for (const auto& [name, value] : properties.user)
+    if (name.size() > text_max || value.size() > text_max) return false;
+  return message.payload.size() + message_properties_bytes(properties) < varint_max / 2;
+}
+
+}  // namespace
+
+void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
+  auto parsed = decode_publish(packet, connection.protocol);
+  if (!parsed) return kick(connection, parsed.error().reason, parsed.error().what);
+  Publish& in = *parsed;
+  Session& session = *connection.session;
+  ++counts_.publish_received;
+  counts_.publish_bytes_received += in.payload.size();
+  if (!in.subscription_ids.empty())
+    return kick(connection, Reason::protocol_error, "a subscription identifier in a PUBLISH to the server");
+
+  if (in.topic_alias) {
+    const std::uint16_t alias = *in.topic_alias;
+    if (alias == 0 || alias > limits::topic_alias_maximum)
+      return kick(connection, Reason::topic_alias_invalid, "a topic alias out of its range");
+    if (connection.aliases.size() < alias) connection.aliases.resize(alias);
+    std::string& known = connection.aliases[alias - 1u];
+    if (!in.topic.empty())
+      known = in.topic;
+    else if (known.empty())
+      return kick(connection, Reason::protocol_error, "a topic alias that stands for nothing yet");
+    else
+      in.topic = known;
+  }
+
+  const PacketType type = in.qos == Qos::exactly_once ? PacketType::pubrec : PacketType::puback;
+  const bool wants_answer = in.qos != Qos::at_most_once;
+  if (wants_answer && ++connection.unacknowledged > limits::receive_maximum && connection.protocol == Protocol::mqtt_5)
+    return kick(connection, Reason::receive_maximum_exceeded, "more unacknowledged messages than the Receive Maximum");
+  // One that was taken before: its answer waits for whatever the answers before it wait for.
+  if (in.qos == Qos::exactly_once && session.received.contains(in.packet_id)) {
+    if (connection.unacknowledged > 0) --connection.unacknowledged;
+    return answer(connection, {session.received_ticket, type, in.packet_id, Reason::success, {}});
+  }
+
+  Outcome outcome;
+  if (!check_topic(in.topic)) {
+    ++counts_.publish_not_permitted;
+    outcome.reason = Reason::topic_name_invalid;
+  } else if (in.properties.payload_format == 1 && !is_mqtt_utf8(as_text(in.payload))) {
+    outcome.reason = Reason::payload_format_invalid;
+  } else {
+    auto message = std::make_shared<Message>();
+    message->topic = local_name(in.topic, config_.own_handle);
+    message->payload = to_bytes(in.payload);
+    message->qos = in.qos;
+    message->retain = in.retain;
+    message->properties = std::move(in.properties);
+    message->received = clock_.monotonic();
+    outcome = publish(message, &session);
+  }
+  if (!wants_answer) return;
+
+  if (is_failure(outcome.reason)) {
+    if (connection.protocol == Protocol::mqtt_3_1_1) {
+      // 3.1.1 cannot refuse. What may never be published is acknowledged and dropped; a full disk may get better, so
+      // that client is not heard for a while and then closed, and will send it again.
+      if (outcome.reason == Reason::quota_exceeded) {
+        connection.held = true;
+        connection.close_at = clock_.monotonic() + limits::full_disk_patience;
+        return set_reading(connection, false);
+      }
+      outcome.reason = Reason::success;
+    }
+  }
+  if (in.qos == Qos::exactly_once && !is_failure(outcome.reason)) {
+    session.received.insert(in.packet_id);
+    if (session.stored) {
+      store_.put(Table::inflight, received_key(session.number, in.packet_id), {});
+      outcome.ticket = session.received_ticket = store_.open_ticket();
+      turn_.touch();
+    }
+  }
+  answer(connection, {outcome.ticket, type, in.packet_id, outcome.reason, {}});
+}
+
+void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& packet) {
+  const auto parsed = decode_acknowledgement(packet, connection.protocol);
+  if (!parsed) return kick(connection, parsed.error().reason, parsed.error().what);
+  const PacketId id = parsed->packet_id;
+  Session& session = *connection.session;
+  switch (packet.type) {
+    case PacketType::puback:
+      if (session.outbox.puback(id)) pump(session);
+      return;
+    case PacketType::pubrec:
+      switch (session.outbox.pubrec(id, is_failure(parsed->reason))) {
+        case Outbox::Pubrec::released:
+          return answer(connection,
+                        {session.stored ? store_.open_ticket() : 0, PacketType::pubrel, id, Reason::success, {}});
+        case Outbox::Pubrec::failed:
+          return pump(session);
+        case Outbox::Pubrec::unknown:
+          if (is_failure(parsed->reason)) return;
+          return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found, {}});
+      }
+      return;
+    case PacketType::pubcomp:
+      if (session.outbox.pubcomp(id)) pump(session);
+      return;
+    default:
+      break;
+  }
+  // PUBREL
+  if (session.received.erase(id) == 0)
+    return answer(connection, {0, PacketType::pubcomp, id, Reason::packet_identifier_not_found, {}});
+  Ticket ticket = 0;
+  if (session.stored) {
+    store_.erase(Table::inflight, received_key(session.number, id));
+    ticket = store_.open_ticket();
+    turn_.touch();
+  }
+  answer(connection, {ticket, PacketType::pubcomp, id, Reason::success, {}});
+}
+
+// Routing ----------------------------------------------------------------------------------------------------
+
+/// Takes a message of a client of this node (or its will). All that it changes is in the transaction that is open now.
+Broker::Outcome Broker::publish(const MessagePtr& message, const Session* from) {
+  const bool foreign = message->topic.starts_with('@');
+  if (message->topic.starts_with('$') || (foreign && overlay_.route_of(message->topic) == Route::not_permitted)) {
+    ++counts_.publish_not_permitted;
+    return {Reason::not_authorized, 0};
+  }
+  match(message->topic, from);
+  bool on_disk = false;
+  if (message->qos != Qos::at_most_once) {
+    for (std::size_t at = 0; at < match_count_ && !on_disk; ++at)
+      on_disk = matches_[at].session->stored && matches_[at].qos != Qos::at_most_once;
+    on_disk = on_disk || message->retain;
+    if (disk_refuses_ && (on_disk || overlay_.route_of(message->topic) == Route::shared))
+      return {Reason::quota_exceeded, 0};
+  }
+  const bool removes = message->retain && message->payload.empty();
+  const RetainedValue* old = message->retain ? retained_.find(message->topic) : nullptr;
+  if (message->retain && !removes && !old && retained_.size() >= limits::retained_count_max) {
+    ++counts_.retained_refused;
+    if (message->qos != Qos::at_most_once && from && from->connection && from->connection->protocol == Protocol::mqtt_5)
+      return {Reason::quota_exceeded, 0};
+  }
+
+  const Route route = overlay_.publish(message);
+  if (route == Route::shared && message->qos != Qos::at_most_once) on_disk = true;
+  if (message->retain) {
+    turn_.touch();
+    if (route == Route::shared)
+      forming_[message->topic] = {removes ? nullptr : message, store_.open_ticket()};
+    else
+      keep_retained(message);
+  }
+  const Ticket ticket = on_disk ? store_.open_ticket() : 0;
+  const bool heard = match_count_ > 0 || message->retain || route == Route::shared;
+  deliver_to_matches(message, ticket, false);
+  return {heard ? Reason::success : Reason::no_matching_subscribers, ticket};
+}
+
+/// The retained value of a topic that stays in this home. False: there is no room.
+bool Broker::keep_retained(const MessagePtr& message) {
+  const RetainedValue* old = retained_.find(message->topic);
+  const bool removes = message->payload.empty();
+  if (removes && (!old || !old->message)) return true;
+  RetainedValue value;
+  if (!removes) value.message = message;
+  // Later than the one that is there, whatever the clock does.
+  value.stamp.time = std::max(hybrid_from(clock_.wall_ms()), old ? old->stamp.time + 1 : 0);
+  return retained_.set(message->topic, std::move(value)).value_or(false);
+}
+
+/// Fills matches_ with the sessions that subscribed to a topic.
+void Broker::match(std::string_view topic, const Session* from) {
+  match_count_ = 0;
+  ++match_serial_;
+  trie_.match(topic, [&](const Subscription* subscription) {
+    Session& session = *subscription->session;
+    if (subscription->options.no_local && &session == from) return;
+    if (subscription->own_only && topic.starts_with('@')) return;
+    if (session.match_serial != match_serial_) {
+      session.match_serial = match_serial_;
+      session.match_index = match_count_++;
+      if (matches_.size() < match_count_) matches_.emplace_back();
+      Match& fresh = matches_[session.match_index];
+      fresh.session = &session;
+      fresh.qos = Qos::at_most_once;
+      fresh.retain_as_published = false;
+      fresh.subscription_ids.clear();
+    }
+    Match& found = matches_[session.match_index];
+    found.qos = std::max(found.qos, subscription->options.qos);
+    found.retain_as_published |= subscription->options.retain_as_published;
+    if (subscription->id > 0) found.subscription_ids.push_back(subscription->id);
+  });
+}
+
+void Broker::deliver_to_matches(const MessagePtr& message, Ticket ticket, bool as_retained) {
+  for (auto& row : encoded_)
+    for (auto& bytes : row) bytes.clear();
+  SpoolPlace place;
+  for (std::size_t at = 0; at < match_count_; ++at) {
+    const Match& found = matches_[at];
+    Delivery delivery;
+    delivery.qos = std::min(found.qos, message->qos);
+    delivery.retain = as_retained || (found.retain_as_published && message->retain);
+    delivery.ticket = ticket;
+    delivery.subscription_ids = found.subscription_ids;
+    deliver_to(*found.session, message, place, delivery);
+  }
+}
+
+/// `place`: where the message lies in the spool, once some session has put it there.
+void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace& place, const Delivery& delivery) {
+  ClientConnection* connection = session.connection;
+  if (delivery.qos == Qos::at_most_once) {
+    if (!connection) return;
+    // Only messages of one QoS and topic have an order among each other; but what was published with QoS 1 or 2 must be
+    // on disk first where it needs that, and nothing newer may overtake a retained value on its way.
+    const bool waits =
+        message->qos != Qos::at_most_once && (delivery.ticket > store_.durable_ticket() || !session.outbox.all_sent());
+    if (waits || delivery.replay || session.outbox.replaying()) {
+      session.outbox.push(message, {}, delivery);
+      return pump(session);
+    }
+    if (connection->backlog() > limits::client_output_bytes_max) return count_dropped();
+    if (!delivery.subscription_ids.empty() || message->properties.expiry_seconds) {
+      PublishOut how;
+      how.retain = delivery.retain;
+      how.subscription_ids = delivery.subscription_ids;
+      connection->send_publish(*message, how);
+      return;
+    }
+    Bytes& encoded = encoded_[connection->protocol == Protocol::mqtt_5][delivery.retain];
+    if (encoded.empty()) {
+      PublishOut how;
+      how.retain = delivery.retain;
+      how.topic = message->topic;
+      how.payload = message->payload;
+      how.properties = &message->properties;
+      encode_publish(encoded, connection->protocol, how);
+    }
+    if (encoded.size() > connection->packet_bytes_max) return count_dropped();
+    append(connection->output, encoded);
+    count_sent(*message, encoded.size());
+    return touch(*connection);
+  }
+  if (session.stored && !place.batch) place = spool_.add(message);
+  session.outbox.push(message, session.stored ? place : SpoolPlace{}, delivery);
+  if (session.stored) {
+    if (!session.unsaved_queue && !session.unsaved_state) unsaved_.push_back(&session);
+    session.unsaved_queue = true;
+    turn_.touch();
+  }
+  if (connection)
+    pump(session);
+  else if (const auto lost = session.outbox.take_lost()) {
+    session.lost += lost;
+    counts_.queue_lost += lost;
+    save_state(session);
+  }
+}
+
+void Broker::deliver(const MessagePtr& message) {
+  if (!fits_packet(*message)) return count_dropped();
+  match(message->topic, nullptr);
+  // The reader's place in the writer's log is in the open transaction, so what it leads to has to be there too.
+  deliver_to_matches(message, message->qos == Qos::at_most_once ? 0 : store_.open_ticket(), false);
+}
+
+void Broker::deliver_retained(const MessagePtr& message) {
+  if (!fits_packet(*message)) return count_dropped();
+  match_count_ = 0;
+  ++match_serial_;
+  trie_.match(message->topic, [&](const Subscription* subscription) {
+    if (subscription->options.retain_handling == RetainHandling::never) return;
+    if (subscription->own_only && message->topic.starts_with('@')) return;
+    Session& session = *subscription->session;
+    if (session.match_serial != match_serial_) {
+      session.match_serial = match_serial_;
+      session.match_index = match_count_++;
+      if (matches_.size() < match_count_) matches_.emplace_back();
+      matches_[session.match_index] = {&session, Qos::at_most_once, true, {}};
+    }
+    Match& found = matches_[session.match_index];
+    found.qos = std::max(found.qos, subscription->options.qos);
+    if (subscription->id > 0) found.subscription_ids.push_back(subscription->id);
+  });
+  deliver_to_matches(message, message->qos == Qos::at_most_once ? 0 : store_.open_ticket(), true);
+}
+
+void Broker::publish_own(std::string_view topic, std::string_view payload) {
+  auto message = std::make_shared<Message>();
+  message->topic = topic;
+  message->payload = to_bytes(payload);
+  message->received = clock_.monotonic();
+  match(topic, nullptr);
+  deliver_to_matches(message, 0, false);
+}
+
+}  // namespace diot

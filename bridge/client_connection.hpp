@@ -1,0 +1,89 @@
+#pragma once
+// One client's connection as the broker sees it: bytes in, bytes out, and what the two ends agreed on in CONNECT.
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "bridge/outbox.hpp"
+#include "bridge/packet.hpp"
+#include "core/clock.hpp"
+
+namespace diot {
+
+struct Session;
+
+enum class ConnectionId : std::uint64_t {};
+
+/// What carries a connection's bytes: TCP (bridge/listener.hpp), later TLS, WebSocket, unix sockets. No call leads back
+/// into the broker before it returns.
+class ClientTransport {
+ public:
+  virtual ~ClientTransport() = default;
+  /// Takes all bytes and leaves `output` empty.
+  virtual void send(Bytes& output) = 0;
+  /// Bytes taken that the other end's side has not accepted yet. When they fall to nothing, Broker::writable is called.
+  virtual std::size_t unsent_bytes() const = 0;
+  virtual void set_reading(bool on) = 0;
+  /// Closes once what was sent is out, or after a short while. The broker names this connection no more, and the
+  /// transport calls no more.
+  virtual void close() = 0;
+};
+
+/// An answer that must not leave before a transaction is on disk.
+struct PendingAnswer {
+  Ticket ticket = 0;
+  PacketType type{};
+  PacketId packet_id = 0;
+  Reason reason = Reason::success;
+  Bytes packet;  ///< if not an acknowledgement: the whole packet
+};
+
+struct ClientConnection final : DeliverySink {
+  ConnectionId id{};
+  ClientTransport* transport = nullptr;
+  std::string peer;
+  Monotonic opened{}, last_received{};
+
+  // From CONNECT.
+  Protocol protocol = Protocol::mqtt_3_1_1;
+  bool accepted = false;
+  Session* session = nullptr;
+  std::uint16_t keep_alive_seconds = 0;
+  std::uint16_t window = 0;  ///< the most that may be unacknowledged towards the client
+  std::size_t packet_bytes_max = varint_max + 5;
+  bool problem_information = true;
+  bool can_change_expiry = false;  ///< the session's expiry was not 0 at CONNECT
+
+  Bytes input;   ///< an incomplete packet, or what waits while `held`
+  Bytes output;  ///< of this turn
+  std::deque<PendingAnswer> pending;
+  std::vector<std::string> aliases;       ///< by topic alias − 1
+  std::uint32_t unacknowledged = 0;       ///< QoS 1 and 2 from the client
+  bool held = false;                      ///< what comes in waits
+  Monotonic close_at = Monotonic::max();  ///< the disk refused a durable publish of a client that cannot be told
+  bool reading = true;
+  bool closed = false;  ///< named no more; the object goes at the turn's end
+  bool dirty = false;   ///< has output, or waits to be told
+
+  class Host {
+   public:
+    virtual ~Host() = default;
+    virtual void wrote(ClientConnection& connection) = 0;
+    virtual void count_sent(const Message& message, std::size_t bytes) = 0;
+    virtual void count_dropped() = 0;
+    virtual void count_expired() = 0;
+    virtual Monotonic now() const = 0;
+  };
+  Host* host = nullptr;
+
+  std::size_t backlog() const { return output.size() + transport->unsent_bytes(); }
+
+  // DeliverySink
+  bool has_room() const override;
+  bool send_publish(const Message& message, const PublishOut& how) override;
+  void send_pubrel(PacketId packet_id) override;
+};
+
+}  // namespace diot

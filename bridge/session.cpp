@@ -1,0 +1,91 @@
+#include "bridge/session.hpp"
+
+namespace diot {
+
+namespace {
+constexpr std::uint8_t session_version = 1, subscription_version = 1;
+constexpr std::uint8_t flag_connected = 1, flag_will = 2;
+}  // namespace
+
+Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) {
+  Bytes value;
+  ByteWriter out(value);
+  out.u8(session_version);
+  out.u64(row.number);
+  out.u32(row.expiry_seconds);
+  out.u8(static_cast<std::uint8_t>((row.connected ? flag_connected : 0) | (row.will ? flag_will : 0)));
+  out.u64(row.disconnected_at);
+  out.u64(row.next_seq);
+  out.u64(row.last_sent);
+  out.u64(row.lost);
+  if (row.will) {
+    out.u32(row.will->delay_seconds);
+    const Message message{row.will->topic,  row.will->payload,    row.will->qos,
+                          row.will->retain, row.will->properties, now};
+    out.raw(encode_stored(message, now, wall_now));
+  }
+  return value;
+}
+
+std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs) {
+  ByteReader in(value);
+  SessionRow row;
+  if (in.u8() != session_version) return std::nullopt;
+  row.number = in.u64();
+  row.expiry_seconds = in.u32();
+  const std::uint8_t flags = in.u8();
+  row.connected = flags & flag_connected;
+  row.disconnected_at = in.u64();
+  row.next_seq = in.u64();
+  row.last_sent = in.u64();
+  row.lost = in.u64();
+  if (flags & flag_will) {
+    const std::uint32_t delay = in.u32();
+    // A will's expiry counts from its publication (section 3.1.3.2.4), so the time on disk does not count: wall clock
+    // 0.
+    const auto message = decode_stored(in.rest(), now, 0);
+    if (message)  // else a topic that nobody may publish to: the session is worth more than its will
+      row.will = Will{message->topic, message->payload, message->qos, message->retain, message->properties, delay};
+  } else if (!in.done()) {
+    return std::nullopt;
+  }
+  if (!in.ok()) return std::nullopt;
+  return row;
+}
+
+Bytes encode_subscription_row(const Subscription& subscription) {
+  Bytes value;
+  ByteWriter out(value);
+  out.u8(subscription_version);
+  out.u8(subscription.options.byte());
+  out.u32(subscription.id);
+  return value;
+}
+
+bool decode_subscription_row(ByteView value, Subscription& into) {
+  ByteReader in(value);
+  const bool known = in.u8() == subscription_version;
+  const auto options = SubscribeOptions::from(in.u8());
+  into.id = in.u32();
+  if (!known || !options || !in.done()) return false;
+  into.options = *options;
+  return true;
+}
+
+Bytes session_key(std::string_view client_id, std::string_view filter) {
+  Bytes key = to_bytes(client_id);
+  key.push_back(0);  // no MQTT string holds U+0000, so the parts cannot run into each other
+  append(key, as_bytes(filter));
+  return key;
+}
+
+Bytes received_key(std::uint64_t session_number, PacketId packet_id) {
+  Bytes key;
+  ByteWriter out(key);
+  out.u64(session_number);
+  out.u8('i');
+  out.u16(packet_id);
+  return key;
+}
+
+}  // namespace diot

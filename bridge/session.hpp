@@ -1,0 +1,90 @@
+#pragma once
+// What a client has here, connected or not: subscriptions, queue, QoS 2 state, will (MQTT 5.0 section 4.1).
+//
+// On disk (only a session that outlives its connection):
+//   Table::session   client id ‖ 0x00 → state (below) ; client id ‖ 0x00 ‖ filter → one subscription
+//   Table::inflight  session number (8) ‖ 'i' ‖ packet id (2) → empty: QoS 2 received, PUBREL not yet
+//   and the rows of bridge/outbox.hpp.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_set>
+
+#include "bridge/outbox.hpp"
+#include "bridge/packet.hpp"
+#include "core/clock.hpp"
+
+namespace diot {
+
+struct ClientConnection;
+struct Session;
+
+/// One subscription of one session. Its address is what the subscription trie holds.
+struct Subscription {
+  Session* session = nullptr;
+  std::string filter;  ///< as the trie has it: in local names
+  SubscribeOptions options;
+  std::uint32_t id = 0;   ///< subscription identifier; 0: none
+  bool own_only = false;  ///< came as "@own/…" with a wildcard first: matches no topic of others
+  bool overlay = false;   ///< makes demand: begins with another home's handle
+};
+
+struct Session {
+  Session(Store& store, Spool& spool, std::string id, std::uint64_t unique_number, std::uint32_t expiry)
+      : client_id(std::move(id)),
+        number(unique_number),
+        stored(expiry > 0),
+        expiry_seconds(expiry),
+        outbox(store, spool, unique_number, stored) {}
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  static constexpr std::uint32_t never = UINT32_MAX;
+
+  const std::string client_id;
+  const std::uint64_t number;  ///< random; names it in the queue's rows
+  const bool stored;           ///< outlived its connection when it was made, so it is on disk
+  std::uint32_t expiry_seconds;
+  std::map<std::string, Subscription, std::less<>> subscriptions;  ///< by the filter as the client gave it
+  std::unordered_set<PacketId> received;                           ///< QoS 2, PUBREL not yet
+  Ticket received_ticket = 0;                                      ///< of the newest of them
+  Outbox outbox;
+  ClientConnection* connection = nullptr;
+  std::optional<Will> will;
+  std::optional<Monotonic> will_due;    ///< the connection is gone, the will waits for its delay
+  std::optional<Monotonic> expires_at;  ///< set while there is no connection
+  WallMs disconnected_at = 0;
+  std::uint64_t lost = 0;  ///< messages it was not given, not yet told
+
+  // Of the broker's current turn.
+  bool unsaved_queue = false, unsaved_state = false, waits_for_disk = false;
+  std::uint64_t match_serial = 0;
+  std::size_t match_index = 0;
+};
+
+/// Table::session's value of a session's own row: u8 version ‖ u64 number ‖ u32 expiry ‖ u8 flags (1 connected, 2 has a
+/// will) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖ with a
+/// will: u32 delay ‖ stored message.
+struct SessionRow {
+  std::uint64_t number = 0;
+  std::uint32_t expiry_seconds = 0;
+  bool connected = false;
+  WallMs disconnected_at = 0;
+  QueueSeq next_seq = 1, last_sent = 0;
+  std::uint64_t lost = 0;
+  std::optional<Will> will;
+};
+Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now);
+std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs wall_now);
+
+/// Table::session's value of a subscription's row: u8 version ‖ u8 options ‖ u32 subscription identifier.
+Bytes encode_subscription_row(const Subscription& subscription);
+bool decode_subscription_row(ByteView value, Subscription& into);
+
+Bytes session_key(std::string_view client_id, std::string_view filter = {});
+Bytes received_key(std::uint64_t session_number, PacketId packet_id);
+
+}  // namespace diot
