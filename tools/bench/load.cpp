@@ -478,7 +478,7 @@ Result<void> Load::run_live() {
   const bool counted = options_.count > 0;
   const auto warm_at = counted ? 0 : now + to_ns(options_.warmup_s);
   if (auto done = send_until(warm_at, counted ? UINT64_MAX : warm_at + to_ns(options_.duration_s)); !done) return done;
-  return settle();
+  return counted ? Result<void>{} : settle();  // a count includes it
 }
 
 Result<void> Load::run_late() {
