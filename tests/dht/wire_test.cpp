@@ -85,7 +85,9 @@ TEST(Wire, DecodesNothingThatItWouldEncodeOtherwise) {
       Bytes changed = frame.bytes;
       for (unsigned flips = 1 + random() % 3; flips > 0; --flips)
         changed[random() % changed.size()] = static_cast<std::uint8_t>(random());
-      if (const auto again = frame.again(changed)) EXPECT_EQ(*again, changed) << frame.name;
+      if (const auto again = frame.again(changed)) {
+        EXPECT_EQ(*again, changed) << frame.name;
+      }
     }
 }
 
