@@ -105,6 +105,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
   if (!parsed) return kick(connection, parsed.error().reason, parsed.error().what);
   const PacketId id = parsed->packet_id;
   Session& session = *connection.session;
+  if (session.stored) turn_.touch();  // rows may go
   switch (packet.type) {
     case PacketType::puback:
       if (session.outbox.puback(id)) pump(session);

@@ -155,7 +155,10 @@ Outbox::Pubrec Outbox::pubrec(PacketId packet_id, bool failure) {
   }
   entry->progress = Progress::released;
   entry->message.reset();
-  if (entry->place.batch) mark(*entry, mark_released);
+  if (entry->place.batch) {
+    mark(*entry, mark_released);
+    entry->ticket = store_.open_ticket();  // nor may a new connection send PUBREL before
+  }
   return Pubrec::released;
 }
 

@@ -356,7 +356,7 @@ TEST(SubscribePacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(v3, "82 02 0001"), Reason::protocol_error);                  // no filter
   EXPECT_EQ(reason(v3, "82 06 0000 000161 00"), Reason::protocol_error);        // packet identifier 0
   EXPECT_EQ(reason(v3, "82 05 0001 0000 00"), Reason::malformed_packet);        // empty filter
-  EXPECT_EQ(reason(v3, "82 07 0001 0003612f62"), Reason::malformed_packet);    // no options
+  EXPECT_EQ(reason(v3, "82 07 0001 0003612f62"), Reason::malformed_packet);     // no options
   EXPECT_EQ(reason(v3, "82 07 0001 00026123 00"), Reason::malformed_packet);    // a#
   EXPECT_EQ(reason(v3, "82 08 0001 0003232f61 00"), Reason::malformed_packet);  // #/a
   EXPECT_EQ(reason(v3, "82 07 0001 0002612b 00"), Reason::malformed_packet);    // a+
