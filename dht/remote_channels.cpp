@@ -209,11 +209,12 @@ void RemoteChannels::on_catalogue(const NodeId& peer, ByteView bytes) {
   const auto found = owners_.find(handle);
   if (found == owners_.end()) return;
   Owner& owner = found->second;
-  const bool newer = record->seq > owner.catalogue_seq;
   take_catalogue(handle, owner, *record);
   owner.answered.insert(peer);
-  if (newer && owner.catalogue_seq == record->seq)
+  if (owner.catalogue_seq == record->seq && owner.stored_seq != record->seq) {
     context_.store.put(Table::meta, catalogue_key(handle), to_bytes(bytes));
+    owner.stored_seq = record->seq;
+  }
   context_.turn.touch();
   recompute(handle, owner);
 }

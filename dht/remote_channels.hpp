@@ -70,6 +70,7 @@ class RemoteChannels {
     std::map<NodeId, LinkId> links;
     std::set<NodeId> answered;  ///< whose catalogue came over the present link
     std::uint64_t catalogue_seq = 0;
+    std::uint64_t stored_seq = 0;  ///< of the catalogue on disk, which leads a restarted reader to its places
     std::map<ChannelId, ShareRecord> shares;
     bool known = false;
   };

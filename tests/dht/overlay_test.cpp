@@ -1,0 +1,416 @@
+#include "dht/overlay.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/limits.hpp"
+#include "tests/dht/overlay_world.hpp"
+
+namespace diot::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using namespace std::chrono_literals;
+
+struct Overlays : testing::Test {
+  World world;
+  Home& alice = world.found("alice");
+  Home& bob = world.join("bob", alice);
+
+  void share(const std::string& filter, Preset preset = Preset::public_) {
+    const auto made = alice.overlay->own().add(filter, preset);
+    ASSERT_TRUE(made) << made.error().message;
+    alice.turn.touch();
+    world.run();
+  }
+  void settle() { world.pass(3s); }
+  bool acknowledged(const std::string& filter) { return bob.overlay->remote().acknowledged(filter); }
+};
+
+TEST_F(Overlays, CarryAMessageToWhoAskedForIt) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  EXPECT_TRUE(acknowledged("@alice/sensors/#"));
+  alice.publish("sensors/kitchen/temp", "21.5");
+  alice.publish("sensors/kitchen/temp", "21.6", Qos::at_most_once);
+  alice.publish("secret/door", "open");
+  world.run();
+  EXPECT_THAT(bob.broker->texts(),
+              testing::UnorderedElementsAre("@alice/sensors/kitchen/temp 21.5", "@alice/sensors/kitchen/temp 21.6"));
+}
+
+TEST_F(Overlays, LetNothingOutThatNoShareCovers) {
+  share("sensors/#");
+  share("sensors/bedroom/#", Preset::local);
+  std::string seen;
+  world.on_wire = [&](const Home&, const Home&, FrameType, Bytes& body) {
+    seen.append(as_text(body));
+    return true;
+  };
+  bob.overlay->add_demand("@alice/#", false);
+  settle();
+  for (const Qos qos : {Qos::at_most_once, Qos::at_least_once, Qos::exactly_once}) {
+    alice.publish("sensors/bedroom/move", "hidden-1", qos, true);
+    alice.publish("sensors/bedroom/move", "hidden-2", qos);
+    alice.publish("private", "hidden-3", qos, true);
+    alice.publish("@alice/private", "hidden-4", qos);
+    alice.publish("sensors/kitchen", "shown", qos);
+  }
+  world.run();
+  for (const auto& [key, record] : world.directory) seen.append(as_text(record));
+  EXPECT_THAT(bob.broker->texts(), testing::Each("@alice/sensors/kitchen shown"));
+  EXPECT_EQ(bob.broker->live.size(), 3u);
+  EXPECT_NE(seen.find("shown"), seen.npos) << "the test sees the wire";
+  EXPECT_EQ(seen.find("hidden"), seen.npos);
+  EXPECT_EQ(seen.find("bedroom"), seen.npos) << "nor does the name of a local share leave";
+  EXPECT_EQ(seen.find("private"), seen.npos);
+}
+
+TEST_F(Overlays, GiveALateReaderTheRetainedValues) {
+  share("sensors/#");
+  alice.publish("sensors/a", "1", Qos::at_least_once, true);
+  alice.publish("sensors/b", "old", Qos::at_most_once, true);
+  alice.publish("sensors/b", "2", Qos::at_most_once, true);
+  alice.publish("sensors/c", "3", Qos::at_least_once, true);
+  alice.publish("sensors/c", "", Qos::at_least_once, true);
+  alice.publish("sensors/d", "not retained");
+  world.run();
+  bob.overlay->add_demand("@alice/sensors/+", false);
+  settle();
+  std::vector<std::string> got;
+  for (const auto& message : bob.broker->retained)
+    got.push_back(message->topic + " " + std::string(as_text(message->payload)));
+  EXPECT_THAT(got, testing::UnorderedElementsAre("@alice/sensors/a 1", "@alice/sensors/b 2"));
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+}
+
+TEST_F(Overlays, MakeReadableWhatWasRetainedBeforeTheShare) {
+  alice.retained->set("sensors/a", {[] {
+                                      auto message = std::make_shared<Message>();
+                                      message->topic = "sensors/a";
+                                      message->payload = to_bytes("1");
+                                      message->retain = true;
+                                      return message;
+                                    }(),
+                                    {hybrid_from(world.clock.wall_ms()), alice.key.node_id(), {}, 0},
+                                    {},
+                                    {},
+                                    0});
+  bob.overlay->add_demand("@alice/sensors/a", false);
+  settle();
+  share("sensors/#");
+  settle();
+  ASSERT_EQ(bob.broker->retained.size(), 1u);
+  EXPECT_EQ(bob.broker->retained[0]->topic, "@alice/sensors/a");
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+
+  share("sensors/a", Preset::local);
+  settle();
+  const auto* hidden = bob.retained->find("@alice/sensors/a");
+  EXPECT_TRUE(!hidden || !hidden->message) << "a carved-out value is taken back";
+  ASSERT_NE(alice.retained->find("sensors/a"), nullptr);
+  EXPECT_TRUE(alice.retained->find("sensors/a")->message) << "and stays at home";
+}
+
+TEST_F(Overlays, DropTheCopiesWhenAShareEnds) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  alice.publish("sensors/a", "1", Qos::at_least_once, true);
+  world.run();
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+  ASSERT_TRUE(alice.overlay->own().remove("sensors/#"));
+  alice.turn.touch();
+  settle();
+  EXPECT_EQ(bob.retained->find("@alice/sensors/a"), nullptr);
+  bob.broker->live.clear();
+  alice.publish("sensors/a", "2", Qos::at_least_once, true);
+  world.run();
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+}
+
+TEST_F(Overlays, RepairAGapByRange) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  int batches = 0;
+  world.on_wire = [&](const Home&, const Home&, FrameType type, Bytes&) {
+    return type != FrameType::batch || ++batches % 3 != 2;  // the second of three is lost
+  };
+  for (int i = 0; i < 20; ++i) {
+    alice.publish("sensors/n", std::to_string(i));
+    world.run();
+  }
+  world.on_wire = nullptr;
+  alice.publish("sensors/n", "20");
+  world.run();
+  std::vector<std::string> expected;
+  for (int i = 0; i <= 20; ++i) expected.push_back("@alice/sensors/n " + std::to_string(i));
+  EXPECT_EQ(bob.broker->texts(), expected);
+  EXPECT_GT(bob.overlay->counters().at("ranges asked for"), 0u);
+}
+
+TEST_F(Overlays, CatchUpADurableReaderAcrossRestartsOfBothSides) {
+  share("sensors/#");
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  std::vector<std::string> got, expected;
+  auto collect = [&] {
+    for (auto& text : bob.broker->texts()) got.push_back(text);
+    bob.broker->live.clear();
+  };
+  int next = 0;
+  auto publish = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      expected.push_back("@alice/sensors/n " + std::to_string(next));
+      alice.publish("sensors/n", std::to_string(next++), Qos::exactly_once);
+      world.run();
+    }
+  };
+  for (int round = 0; round < 5; ++round) {
+    publish(3);
+    collect();
+    world.kill(bob);
+    publish(3);
+    if (round % 2 == 0) {
+      world.kill(alice);
+      world.start(alice);
+      publish(2);
+    }
+    world.start(bob);
+    settle();
+    collect();
+    world.kill(alice);
+    world.start(alice);
+    publish(2);
+    settle();
+    collect();
+  }
+  EXPECT_EQ(got, expected) << "all of them, in order, none twice";
+}
+
+TEST_F(Overlays, StartACleanReaderFromNowOn) {
+  share("sensors/#");
+  alice.publish("sensors/n", "before");
+  world.run();
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  alice.publish("sensors/n", "after");
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n after"));
+  world.kill(bob);
+  alice.publish("sensors/n", "while away");
+  world.run();
+  world.start(bob);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  alice.publish("sensors/n", "again");
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n again"));
+}
+
+TEST_F(Overlays, KeepTheirPlaceWhileALinkIsDown) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  world.unreachable = {alice.address, bob.address};
+  for (LinkId link : world.links_between(alice, bob)) world.cut(link, "cable");
+  world.run();
+  alice.publish("sensors/n", "1");
+  alice.publish("sensors/n", "2");
+  world.pass(5s);
+  EXPECT_THAT(bob.broker->texts(), IsEmpty());
+  world.unreachable.clear();
+  settle();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n 1", "@alice/sensors/n 2"));
+}
+
+TEST_F(Overlays, SendNothingThatIsNotOnDisk) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  alice.store->hold();
+  alice.publish("sensors/n", "1");
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), IsEmpty());
+  alice.store->release();
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n 1"));
+}
+
+TEST_F(Overlays, GatherABatchWhileTheDiskIsBusy) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  alice.store->hold();
+  for (int i = 0; i < 100; ++i) {
+    alice.publish("sensors/n", std::to_string(i));
+    world.run();
+  }
+  alice.store->release();
+  alice.turn.touch();
+  world.run();
+  EXPECT_EQ(bob.broker->live.size(), 100u);
+  EXPECT_LE(alice.overlay->own().status().at(0).durable_batches, 2u);
+}
+
+TEST_F(Overlays, LetASlowReaderCatchUpFromTheLog) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  const LinkId link = world.links_between(alice, bob).at(0);
+  alice.links->unsent[link] = limits::link_bulk_bytes_max;
+  const std::string payload(100'000, 'x');
+  for (int i = 0; i < 50; ++i) {
+    alice.publish("sensors/n", payload);
+    alice.publish("sensors/live", "dropped", Qos::at_most_once);
+    world.run();
+  }
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+  alice.links->unsent.clear();
+  alice.overlay->link_writable(link);
+  world.run();
+  EXPECT_EQ(bob.broker->live.size(), 50u) << "5 MB, more than is kept in memory";
+  EXPECT_EQ(alice.overlay->counters().at("live records dropped for slow links"), 50u);
+}
+
+TEST_F(Overlays, RefuseWhatIsNotTheOwners) {
+  share("sensors/#");
+  Home& mallory = world.join("mallory", alice);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  // Every batch to bob is changed in one bit on its way.
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+    if (type == FrameType::batch && &to == &bob) body[body.size() / 2] ^= 1;
+    return true;
+  };
+  alice.publish("sensors/n", "1");
+  alice.publish("sensors/live", "2", Qos::at_most_once);
+  world.run();
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+  world.on_wire = nullptr;
+
+  // And mallory cannot speak in alice's channel.
+  const auto channel = alice.overlay->own().status().at(0).id;
+  BatchWriter forger(Stream::live, channel, {~0ull, 1}, {});
+  Record record{RecordKind::message, "sensors/n", Qos::at_most_once, false, to_bytes("forged"), {}};
+  const Bytes forged = forger.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, mallory.key,
+                                   alice.ledger->network(), world.random);
+  Bytes frame = wire::encode_batch_prefix(0);
+  append(frame, forged);
+  const LinkId link = world.links_between(alice, bob).at(0);
+  bob.overlay->link_frame(link, alice.key.node_id(), FrameType::batch, frame);
+  world.run();
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+  EXPECT_EQ(bob.overlay->counters().at("batches of strangers"), 1u);
+
+  alice.publish("sensors/n", "3");
+  settle();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n 1", "@alice/sensors/n 3"))
+      << "what was spoilt is fetched again";
+}
+
+TEST_F(Overlays, MayNotWriteToAnotherHome) {
+  EXPECT_EQ(alice.overlay->route_of("@bob/door"), Route::not_permitted);
+  EXPECT_EQ(alice.overlay->route_of("@/lyon/noise"), Route::not_permitted);
+  EXPECT_EQ(alice.overlay->route_of("@alice/door"), Route::home);
+  EXPECT_EQ(alice.overlay->route_of("$SYS/x"), Route::home);
+}
+
+TEST_F(Overlays, RefuseSharesThatAreNotBuiltYet) {
+  for (const Preset preset : {Preset::trusted, Preset::protected_, Preset::secure}) {
+    const auto made = alice.overlay->own().add("door/#", preset);
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().code, Errc::not_available);
+  }
+  EXPECT_EQ(alice.overlay->own().add("@bob/x", Preset::public_).error().code, Errc::invalid);
+  EXPECT_EQ(alice.overlay->own().add("a/#/b", Preset::public_).error().code, Errc::invalid);
+  share("sensors/#");
+  EXPECT_EQ(alice.overlay->own().add("sensors/#", Preset::local).error().code, Errc::exists);
+}
+
+TEST_F(Overlays, WaitForAHandleThatIsRegisteredLater) {
+  bob.overlay->add_demand("@carol/x", false);
+  settle();
+  EXPECT_FALSE(acknowledged("@carol/x"));
+  Home& carol = world.join("carol", alice);
+  ASSERT_TRUE(carol.overlay->own().add("x", Preset::public_));
+  carol.turn.touch();
+  // bob hears of her in the ledger and finds her address in the directory.
+  world.pass(5s);
+  EXPECT_TRUE(acknowledged("@carol/x")) << bob.overlay->remote().waiting_for("@carol/x");
+  for (Home* home : {&alice, &carol}) EXPECT_EQ(home->ledger->head(), bob.ledger->head());
+}
+
+TEST_F(Overlays, FindAnOwnerWhoMoved) {
+  share("sensors/#");
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  world.kill(bob);
+  world.kill(alice);
+  alice.address = "elsewhere:42220";
+  world.start(alice);
+  world.run();
+  world.start(bob);
+  settle();
+  EXPECT_TRUE(acknowledged("@alice/sensors/#")) << bob.overlay->remote().waiting_for("@alice/sensors/#");
+}
+
+TEST_F(Overlays, PassAnEntryOnToTheRegistrar) {
+  settle();
+  Home& carol = world.join("carol", bob);
+  settle();
+  ASSERT_NE(bob.ledger->handle("carol"), nullptr);
+  HandleRecord changed = *carol.ledger->handle("carol");
+  changed.profile = sha256(as_bytes("hello"));
+  std::optional<Result<std::uint64_t>> committed;
+  carol.overlay->ledger_sync().submit(
+      make_update(changed, carol.ledger->network(), carol.ledger->head(), carol.owner, {}),
+      [&](auto height) { committed = height; });
+  settle();
+  ASSERT_TRUE(committed);
+  ASSERT_TRUE(*committed) << committed->error().message;
+  EXPECT_EQ(bob.ledger->handle("carol")->version, 2u);
+}
+
+TEST_F(Overlays, LetAStrangerDoNothingButEnrol) {
+  share("sensors/#");
+  const LinkId link{4711};
+  const auto stranger = KeyPair::generate(world.random);
+  Hello hello;
+  hello.network = alice.ledger->network();
+  ASSERT_EQ(alice.overlay->admit(stranger.node_id(), hello, false), LinkClass::enrolling);
+  EXPECT_EQ(alice.overlay->admit(stranger.node_id(), hello, true), LinkClass::refused);
+  alice.overlay->link_up(link, stranger.node_id(), hello, LinkClass::enrolling, false);
+  for (const auto type : {FrameType::ledger_get, FrameType::catalogue_get, FrameType::channel_join, FrameType::submit})
+    alice.overlay->link_frame(link, stranger.node_id(), type, wire::encode_ledger_get(1));
+  EXPECT_EQ(alice.overlay->counters().at("frames of strangers"), 4u);
+}
+
+TEST_F(Overlays, SurviveHostileFrames) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  SeededRandom noise(7);
+  for (int round = 0; round < 3000; ++round) {
+    const auto links = world.links_between(alice, bob);
+    if (links.empty()) {
+      settle();
+      continue;
+    }
+    Bytes body(noise.u64() % 300);
+    noise.fill(body);
+    bob.overlay->link_frame(links[0], alice.key.node_id(), static_cast<FrameType>(16 + noise.u64() % 40), body);
+    world.run();
+  }
+  settle();
+  alice.publish("sensors/n", "still here");
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n still here"));
+}
+
+}  // namespace
+}  // namespace diot::test
