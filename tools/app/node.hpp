@@ -1,0 +1,91 @@
+#pragma once
+// One running node: everything wired together, on one I/O thread.
+
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <asio/steady_timer.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bridge/broker.hpp"
+#include "bridge/listener.hpp"
+#include "core/clock.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/retained.hpp"
+#include "core/sqlite_store.hpp"
+#include "dht/dht_directory.hpp"
+#include "dht/links.hpp"
+#include "dht/overlay.hpp"
+#include "tools/app/api.hpp"
+#include "tools/app/config.hpp"
+#include "tools/app/control.hpp"
+#include "tools/app/home.hpp"
+#include "tools/app/http.hpp"
+
+namespace diot {
+
+class Node final : public Api, private Turn {
+ public:
+  Node(const Home& home, const Config& config);
+  ~Node() override;
+
+  /// Opens the store, replays the ledger, opens every listener. The control socket comes last: who can ask is served.
+  Result<void> start();
+  /// Until SIGINT or SIGTERM; then closes clients, links and store in order.
+  Result<void> run();
+
+  void call(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done) override;
+
+ private:
+  // Turn
+  void touch() override;
+  void end_turn();
+
+  Result<void> open_store();
+  Result<DhtKey> dht_key();
+  Result<void> open_overlay();
+  Result<void> open_listeners();
+  void tick();
+  void announce() const;
+
+  // Verbs (node_api.cpp)
+  Result<Json> status() const;
+  Result<Json> peers() const;
+  Result<Json> wait(const Json& args) const;
+  Result<Json> invite(const Json& args);
+  Result<Json> share_list(const Json& args) const;
+  Result<Json> share_test(const Json& args) const;
+  Result<Json> handle_show(const Json& args) const;
+  void share_change(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done);
+  void handle_renew(std::function<void(Result<Json>)> done);
+  void handle_update(const Json& args, std::function<void(Result<Json>)> done);
+  void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
+  std::string handle_state() const;
+  std::vector<std::string> warnings() const;
+
+  Home home_;
+  Config config_;
+  SystemClock clock_;
+  SystemRandom random_;
+  asio::io_context io_{1};
+  Bytes genesis_;
+  std::optional<KeyPair> node_key_;
+  std::unique_ptr<SqliteStore> store_;
+  std::optional<Ledger> ledger_;
+  std::unique_ptr<Retained> retained_;
+  std::unique_ptr<Overlay> overlay_;
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<DhtDirectory> directory_;
+  std::unique_ptr<Broker> broker_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<ControlServer> control_;
+  std::vector<std::unique_ptr<HttpServer>> http_;
+  std::vector<std::string> mqtt_addresses_, overlay_addresses_;
+  asio::steady_timer tick_timer_{io_};
+  asio::signal_set signals_{io_};
+  Monotonic started_{};
+  bool turn_pending_ = false;
+};
+
+}  // namespace diot

@@ -1,0 +1,317 @@
+// The verbs of a running node. Arguments and results: tools/app/api.hpp.
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/topic.hpp"
+#include "tools/app/ledger_answers.hpp"
+#include "tools/app/node.hpp"
+
+namespace diot {
+
+namespace {
+
+constexpr std::uint64_t day_ms = 24ull * 60 * 60 * 1000;
+constexpr std::uint64_t invite_days = 7;
+
+Json share_json(const ShareRecord& share) {
+  return {{"filter", share.policy.filter},
+          {"preset", name_of(preset_of(share))},
+          {"share", share.id.hex()},
+          {"channel", share.channel.hex()},
+          {"seq", share.seq}};
+}
+
+std::uint64_t sum_of(const std::vector<OwnChannels::ChannelStatus>& channels, auto member) {
+  std::uint64_t sum = 0;
+  for (const auto& channel : channels) sum += channel.*member;
+  return sum;
+}
+
+}  // namespace
+
+void Node::call(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done) {
+  if (verb == "status") return done(status());
+  if (verb == "peers") return done(peers());
+  if (verb == "wait") return done(wait(args));
+  if (verb == "invite") return done(invite(args));
+  if (verb == "share list") return done(share_list(args));
+  if (verb == "share test") return done(share_test(args));
+  if (verb.starts_with("share ")) return share_change(verb, args, std::move(done));
+  if (verb == "handle show") return done(handle_show(args));
+  if (verb == "handle renew") return handle_renew(std::move(done));
+  if (verb == "handle update") return handle_update(args, std::move(done));
+  if (verb == "handle register")
+    return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
+                                               "handle; another one needs a home of its own",
+                                               config_.handle)));
+  if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, *ledger_, genesis_, *store_, config_.handle));
+  done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
+}
+
+// What is going on --------------------------------------------------------------------------------------------
+
+std::string Node::handle_state() const {
+  const HandleRecord* own = ledger_->handle(config_.handle);
+  return own && own->role_of(node_key_->node_id()) ? "active" : "none";
+}
+
+std::vector<std::string> Node::warnings() const {
+  std::vector<std::string> out;
+  if (handle_state() == "none")
+    out.push_back(fmt::format("the ledger does not let this node speak for @{}", config_.handle));
+  if (const auto trouble = store_->trouble())
+    out.push_back(fmt::format("the disk refuses to write, nothing durable is acknowledged: {}", trouble->message));
+  if (store_->lost_transactions() > 0)
+    out.push_back(
+        fmt::format("{} transactions were missing from the database when this node started: its disk, or "
+                    "somebody, damaged it",
+                    store_->lost_transactions()));
+  if (overlay_->ledger_sync().conflict())
+    out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
+                              overlay_->ledger_sync().conflict()->height));
+  out.push_back(
+      "the owner key lies on this gateway (owner.key); sealing it off is not available yet: keep the 24 words");
+  return out;
+}
+
+Result<Json> Node::status() const {
+  const auto own = overlay_->own().status();
+  const auto remote = overlay_->remote().status();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic() - started_).count();
+  const auto dht = directory_ ? directory_->status() : Directory::Status{};
+  Json subscribed = Json::array(), shared = Json::array(), events = Json::object(), http = Json::array();
+  for (const auto& channel : own)
+    shared.push_back({{"filter", channel.filter},
+                      {"members", channel.members},
+                      {"durable_records", channel.durable_records},
+                      {"durable_batches", channel.durable_batches},
+                      {"live_records", channel.live_records},
+                      {"log_bytes", channel.log_bytes}});
+  for (const auto& channel : remote)
+    subscribed.push_back({{"handle", channel.handle},
+                          {"filter", channel.filter},
+                          {"joined", channel.joined},
+                          {"durable_records", channel.durable_records},
+                          {"durable_lost", channel.durable_lost},
+                          {"live_records", channel.live_records},
+                          {"live_lost", channel.live_lost}});
+  for (const auto& [event, count] : overlay_->counters()) events[event] = count;
+  for (const auto& server : http_) http.push_back(server->address());
+  const auto clients = broker_->counts();
+  return Json{{"version", DIOT_VERSION},
+              {"uptime_s", seconds},
+              {"handle", config_.handle},
+              {"handle_state", handle_state()},
+              {"node", to_display(node_key_->node_id())},
+              {"network", ledger_->network().hex()},
+              {"registrar", ledger_->genesis().witnesses.size() == 1 ? Json(overlay_->founder()) : Json(nullptr)},
+              {"height", ledger_->head().height},
+              {"head", ledger_->head().block.hex()},
+              {"head_time_ms", ledger_->head_time()},
+              {"mqtt", mqtt_addresses_},
+              {"api", std::move(http)},
+              {"overlay", overlay_addresses_},
+              {"shares", overlay_->own().shares().all().size()},
+              {"clients", clients.clients_connected},
+              {"sessions", clients.sessions},
+              {"subscriptions", clients.subscriptions},
+              {"retained", retained_->size()},
+              {"messages_in", clients.publish_received},
+              {"messages_out", clients.publish_sent},
+              {"links", links_->stats().links},
+              {"dht_nodes", dht.good_nodes},
+              {"store_pending_bytes", store_->pending_bytes()},
+              {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
+              {"shared", std::move(shared)},
+              {"subscribed", std::move(subscribed)},
+              {"events", std::move(events)},
+              {"warnings", warnings()}};
+}
+
+Result<Json> Node::peers() const {
+  Json out = Json::array();
+  const auto now = clock_.monotonic();
+  for (const auto& peer : overlay_->peers().status()) {
+    const HandleRecord* handle = ledger_->handle_of(peer.node);
+    const bool up = peer.state == Peers::Status::State::up;
+    const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(now - peer.since).count();
+    const auto rtt = peer.link ? links_->round_trip(*peer.link) : std::nullopt;
+    out.push_back(
+        {{"handle", handle ? Json(handle->handle) : Json(nullptr)},
+         {"node", to_display(peer.node)},
+         {"address", peer.address},
+         {"state", up                                             ? "up"
+                   : peer.state == Peers::Status::State::dialling ? "dialling"
+                                                                  : "down"},
+         {"since_ms", peer.since == Monotonic{} ? Json(nullptr) : Json(clock_.wall_ms() - static_cast<WallMs>(ago))},
+         {"dialled_by_us", up && peer.dialled_by_us},
+         {"rtt_ms", rtt ? Json(static_cast<double>(rtt->count()) / 1000) : Json(nullptr)},
+         {"unsent_bytes", peer.link ? links_->unsent_bytes(*peer.link) : 0},
+         {"last_failure", peer.last_failure}});
+  }
+  return Json{{"peers", std::move(out)}};
+}
+
+Result<Json> Node::wait(const Json& args) const {
+  Json waiting = Json::array();
+  if (args.value("ready", false) && handle_state() != "active")
+    waiting.push_back(fmt::format("@{} is not active in the ledger", config_.handle));
+  if (args.contains("topic")) {
+    const auto given = args.at("topic").get<std::string>();
+    const std::string filter(local_name(given, config_.handle));
+    if (auto valid = check_filter(filter); !valid) return tl::unexpected(valid.error());
+    bool held = false;
+    broker_->subscriptions([&](const std::string& subscribed, bool) {
+      held |= covers(local_name(subscribed, config_.handle), filter);
+    });
+    if (!held) waiting.push_back(fmt::format("no client of this node has subscribed to '{}'", given));
+    if (auto why = overlay_->remote().waiting_for(filter); !why.empty()) waiting.push_back(std::move(why));
+  }
+  return Json{{"done", waiting.empty()}, {"waiting_for", std::move(waiting)}};
+}
+
+Result<Json> Node::invite(const Json& args) {
+  const auto uses = static_cast<std::uint32_t>(args.value("uses", std::uint64_t{1}));
+  const WallMs valid = args.value("expiry-days", invite_days) * day_ms;
+  auto made = overlay_->make_invite(uses, valid);
+  if (!made) return tl::unexpected(made.error());
+  return Json{{"invite", encode_invite(*made)}, {"uses", uses}, {"expires_ms", decode_grant(made->grant)->expiry}};
+}
+
+// Handles ----------------------------------------------------------------------------------------------------
+
+Result<Json> Node::handle_show(const Json& args) const {
+  const auto handle = args.value("handle", config_.handle);
+  return ledger_answer("ledger show", Json{{"handle", handle}}, *ledger_, genesis_, *store_, config_.handle);
+}
+
+void Node::submit_entry(Bytes entry, std::function<void(Result<Json>)> done) {
+  overlay_->ledger_sync().submit(std::move(entry), [this, done = std::move(done)](Result<std::uint64_t> height) {
+    if (!height) return done(tl::unexpected(height.error()));
+    done(handle_show(Json::object()));
+  });
+}
+
+void Node::handle_renew(std::function<void(Result<Json>)> done) {
+  const HandleRecord* own = ledger_->handle(config_.handle);
+  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  submit_entry(make_renew(*own, ledger_->network(), ledger_->head(), *node_key_), std::move(done));
+}
+
+void Node::handle_update(const Json& args, std::function<void(Result<Json>)> done) {
+  if (args.contains("add-node"))
+    return done(fail(Errc::not_available,
+                     "adding a node is not available yet: it takes the new node's signature, and the "
+                     "joining of a second gateway is not built"));
+  const HandleRecord* own = ledger_->handle(config_.handle);
+  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  HandleRecord changed = *own;
+  for (const auto& text : args.value("remove-node", std::vector<std::string>{})) {
+    const auto node = node_id_from_display(text);
+    if (!node) return done(tl::unexpected(node.error()));
+    if (std::erase_if(changed.nodes, [&](const auto& entry) { return entry.first == *node; }) == 0)
+      return done(fail(Errc::not_found, fmt::format("{} does not speak for @{}", text, config_.handle)));
+  }
+  if (changed.nodes.size() == own->nodes.size())
+    return done(fail(Errc::invalid, "nothing to change: name a node with --remove-node"));
+  const auto owner = home_.owner_key();
+  if (!owner) return done(tl::unexpected(owner.error()));
+  submit_entry(make_update(changed, ledger_->network(), ledger_->head(), *owner, {}), std::move(done));
+}
+
+// Shares -----------------------------------------------------------------------------------------------------
+
+Result<Json> Node::share_list(const Json& args) const {
+  const auto handle = args.value("handle", config_.handle);
+  Json shares = Json::array();
+  if (handle == config_.handle) {
+    for (const auto& [id, share] : overlay_->own().shares().all()) shares.push_back(share_json(share));
+  } else {
+    const auto* known = overlay_->remote().catalogue_of(handle);
+    if (!known)
+      return fail(Errc::not_found, fmt::format("the shares of @{} are not known here: they are fetched when a client "
+                                               "subscribes to '@{}/…'",
+                                               handle, handle));
+    for (const auto& [id, share] : *known) shares.push_back(share_json(share));
+  }
+  return Json{{"handle", handle}, {"shares", std::move(shares)}};
+}
+
+Result<Json> Node::share_test(const Json& args) const {
+  const auto topic = args.at("topic").get<std::string>();
+  const std::string name(local_name(topic, config_.handle));
+  if (auto valid = check_topic(name); !valid) return tl::unexpected(valid.error());
+  if (parts_of(name).kind != TopicKind::local)
+    return fail(Errc::invalid, fmt::format("'{}' is not a topic of this home", topic));
+  const auto as = args.value("as", std::string());
+  if (!as.empty() && !ledger_->handle(as))
+    return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", as));
+  const ShareRecord* share = overlay_->own().shares().of_topic(name);
+  const bool ours = as == config_.handle;
+  const bool readable = ours || (share && share->is_public());
+  const std::string who = as.empty() ? "another home" : "@" + as;
+  std::string why;
+  if (ours)
+    why = "it is a topic of this handle's own home";
+  else if (!share)
+    why = fmt::format("no share covers it, so it never leaves this home: {} sees nothing", who);
+  else if (!share->is_public())
+    why = fmt::format("the share '{}' keeps it at home: {} sees nothing", share->policy.filter, who);
+  else
+    why = fmt::format("the share '{}' is public: {} may read it as '{}', and nobody else may write it",
+                      share->policy.filter, who, owned_topic(config_.handle, name));
+  return Json{{"topic", name},
+              {"as", as.empty() ? Json(nullptr) : Json(as)},
+              {"filter", share ? Json(share->policy.filter) : Json(nullptr)},
+              {"read", readable},
+              {"write", ours},
+              {"why", why}};
+}
+
+void Node::share_change(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done) {
+  OwnChannels& own = overlay_->own();
+  const auto filter = args.at("filter").get<std::string>();
+  const bool yes = args.value("yes", false);
+  const auto preset = preset_from(args.value("preset", std::string("public")));
+  if (!preset) return done(fail(Errc::invalid, "no such preset: public, trusted, protected, secure or local"));
+  const ShareRecord* old = own.shares().by_filter(local_name(filter, config_.handle));
+
+  // Widening needs --yes, except where `share add` says it by itself.
+  const bool opens = verb == "share change" && old && !old->is_public() && *preset == Preset::public_;
+  bool uncovers = false;
+  if (verb == "share remove" && old && !old->is_public())
+    for (const auto& [id, other] : own.shares().all())
+      uncovers |= other.is_public() && overlaps(other.policy.filter, old->policy.filter);
+  if ((opens || uncovers) && !yes)
+    return done(fail(Errc::not_permitted,
+                     fmt::format("this would let everybody in the network read what '{}' keeps at home now; say --yes "
+                                 "to do it",
+                                 old->policy.filter)));
+
+  auto result = verb == "share add"      ? own.add(filter, *preset)
+                : verb == "share change" ? own.change(filter, *preset)
+                : verb == "share remove" ? own.remove(filter)
+                                         : Result<ShareRecord>(fail(Errc::not_available, "not available yet"));
+  if (!result) return done(tl::unexpected(result.error()));
+  std::size_t values = 0;
+  retained_->match(result->policy.filter, [&](const std::string& topic, const RetainedValue&) {
+    const ShareRecord* share = own.shares().of_topic(topic);
+    values += share && share->id == result->id;
+  });
+  Json answer = share_json(*result);
+  if (verb == "share remove")
+    answer["effect"] = uncovers
+                           ? "other shares cover its topics now, see `diot share list`"
+                           : "what it covered stays at home from now on; what others have read already they may keep";
+  else if (result->is_public())
+    answer["effect"] = fmt::format("everybody in the network can read '{}' from now on, {} retained value{} included",
+                                   owned_topic(config_.handle, result->policy.filter), values, values == 1 ? "" : "s");
+  else
+    answer["effect"] = fmt::format("'{}' stays at home, whatever other shares say", result->policy.filter);
+  store_->when_durable([answer = std::move(answer), done = std::move(done)] { done(answer); });
+  touch();
+}
+
+}  // namespace diot
