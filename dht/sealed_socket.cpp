@@ -27,7 +27,7 @@ void seal_datagram(const DhtKey& key, Random& random, ByteView plain, Bytes& out
   auto* const nonce = out.data() + sealed::head_bytes;
   random.fill({nonce, nonce_bytes});
   crypto_aead_xchacha20poly1305_ietf_encrypt(nonce + nonce_bytes, nullptr, plain.data(), plain.size(), out.data(),
-                                             sealed::head_bytes, nullptr, nonce, key.key.data());
+                                             sealed::head_bytes, nullptr, nonce, key.key.bytes.data());
 }
 
 bool open_datagram(const DhtKey& key, ByteView datagram, Bytes& out) {
@@ -39,7 +39,7 @@ bool open_datagram(const DhtKey& key, ByteView datagram, Bytes& out) {
   out.resize(sealed_bytes.size() - tag_bytes);
   return crypto_aead_xchacha20poly1305_ietf_decrypt(out.data(), nullptr, nullptr, sealed_bytes.data(),
                                                     sealed_bytes.size(), datagram.data(), sealed::head_bytes,
-                                                    nonce.data(), key.key.data()) == 0;
+                                                    nonce.data(), key.key.bytes.data()) == 0;
 }
 
 std::optional<std::pair<std::string, std::string>> split_address(const std::string& address) {

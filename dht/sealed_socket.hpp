@@ -15,14 +15,9 @@
 #include "core/bytes.hpp"
 #include "core/crypto.hpp"
 #include "core/error.hpp"
+#include "dht/dht_key.hpp"
 
 namespace diot {
-
-/// The network's key for the DHT. A new one comes with the next epoch.
-struct DhtKey {
-  std::uint32_t epoch = 0;
-  std::array<std::uint8_t, 32> key{};
-};
 
 namespace sealed {
 inline constexpr std::uint8_t version = 1;

@@ -24,7 +24,7 @@ const NetworkId network = testing::SeededRandom(7).id<NetworkId>();
 
 DhtKey dht_key(std::uint8_t byte = 1) {
   DhtKey out{1, {}};
-  out.key.fill(byte);
+  out.key.bytes.fill(byte);
   return out;
 }
 

@@ -16,7 +16,7 @@ using testing::SeededRandom;
 
 DhtKey key(std::uint8_t byte = 1, std::uint32_t epoch = 3) {
   DhtKey out{epoch, {}};
-  out.key.fill(byte);
+  out.key.bytes.fill(byte);
   return out;
 }
 

@@ -25,7 +25,7 @@
 
 namespace diot {
 
-class Node final : public Api, private Turn {
+class Node final : public Api, public Turn {
  public:
   Node(const Home& home, const Config& config);
   ~Node() override;
