@@ -8,6 +8,7 @@
 #include <asio/local/stream_protocol.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -201,10 +202,10 @@ Result<Json> ask_node(const std::string& socket_path, std::string_view verb, con
   const SocketPath path(socket_path);
   std::error_code error;
   socket.connect(asio::local::stream_protocol::endpoint(path.usable()), error);
-  if (error == std::errc::permission_denied)
+  // By number: asio's category maps few of them to std::errc.
+  if (error.value() == EACCES)
     return fail(Errc::not_permitted, fmt::format("{} belongs to another user: run diot as that user", socket_path));
-  if (error == std::errc::no_such_file_or_directory || error == std::errc::connection_refused ||
-      error == std::errc::not_a_directory)
+  if (error.value() == ENOENT || error.value() == ECONNREFUSED || error.value() == ENOTDIR)
     return fail(Errc::not_running, "no node is running here: start it with `diot run`");
   if (error) return fail(Errc::io, fmt::format("cannot reach the node at {}: {}", socket_path, error.message()));
 

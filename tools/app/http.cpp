@@ -31,24 +31,15 @@ struct Shared {
 restinio::http_status_line_t status_of(const Result<Json>& answer) {
   if (answer) return restinio::status_ok();
   switch (answer.error().code) {
-    case Errc::invalid:
-      return restinio::status_bad_request();
-    case Errc::not_found:
-      return restinio::status_not_found();
-    case Errc::exists:
-      return restinio::status_conflict();
-    case Errc::not_permitted:
-      return restinio::status_forbidden();
-    case Errc::not_available:
-      return restinio::status_not_implemented();
-    case Errc::limit:
-      return restinio::status_payload_too_large();
-    case Errc::timed_out:
-      return restinio::status_gateway_time_out();
-    case Errc::not_running:
-      return restinio::status_service_unavailable();
-    default:
-      return restinio::status_internal_server_error();
+    case Errc::invalid: return restinio::status_bad_request();
+    case Errc::not_found: return restinio::status_not_found();
+    case Errc::exists: return restinio::status_conflict();
+    case Errc::not_permitted: return restinio::status_forbidden();
+    case Errc::not_available: return restinio::status_not_implemented();
+    case Errc::limit: return restinio::status_payload_too_large();
+    case Errc::timed_out: return restinio::status_gateway_time_out();
+    case Errc::not_running: return restinio::status_service_unavailable();
+    default: return restinio::status_internal_server_error();
   }
 }
 

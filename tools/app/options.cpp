@@ -177,7 +177,7 @@ Result<Json> check_number(const OptionSpec& option, const Json& value) {
     return fail(Errc::invalid, fmt::format("{} must be a number from {} to {}", label(option), option.min, option.max));
   };
   std::uint64_t number_value = 0;
-  if (value.is_number_unsigned()) {
+  if (value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0)) {
     number_value = value.get<std::uint64_t>();
   } else if (value.is_string()) {
     const auto& digits = value.get_ref<const std::string&>();
@@ -193,10 +193,8 @@ Result<Json> check_number(const OptionSpec& option, const Json& value) {
 Result<Json> check_value(const OptionSpec& option, const Json& value) {
   switch (option.kind) {
     case text:
-    case positional:
-      return check_text(option, value);
-    case number:
-      return check_number(option, value);
+    case positional: return check_text(option, value);
+    case number: return check_number(option, value);
     case flag:
       if (value.is_boolean()) return value;
       if (value.is_string() && value.get_ref<const std::string&>() == "true") return Json(true);

@@ -1,0 +1,99 @@
+#include "tools/app/config.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/tools/temporary_folder.hpp"
+#include "tools/app/home.hpp"
+
+namespace diot {
+namespace {
+
+using testing::HasSubstr;
+
+std::string errors_of(std::string_view text) {
+  const auto parsed = parse_config(text, "diot.toml");
+  return parsed ? "" : parsed.error().message;
+}
+const std::string head = "version = 1\nhandle = \"alice\"\n";
+
+TEST(Config, WhatIsWrittenIsReadAgain) {
+  Config config;
+  config.handle = "alice";
+  config.mqtt_listen = {"127.0.0.1:18831", "[::1]:0"};
+  config.api_listen = {};
+  config.overlay_addresses = {"home.example.org:42220"};
+  config.log_format = "json";
+  EXPECT_EQ(parse_config(to_toml(config), "f").value(), config);
+}
+
+TEST(Config, WrittenFilesExplainEverySetting) {
+  const std::string text = to_toml(Config{});
+  for (const char* key : {"handle = ", "[mqtt]", "listen = ", "[overlay]", "addresses = ", "[log]", "level = "})
+    EXPECT_THAT(text, HasSubstr(key));
+  EXPECT_THAT(text, HasSubstr("# Where MQTT clients connect"));
+}
+
+TEST(Config, DefaultsStandForWhatIsMissing) {
+  const auto config = parse_config(head, "f").value();
+  EXPECT_EQ(config.mqtt_listen, std::vector<std::string>{"127.0.0.1:1883"});
+  EXPECT_EQ(config.handle, "alice");
+}
+
+TEST(Config, OneElementNeedsNoBrackets) {
+  EXPECT_EQ(parse_config(head + "mqtt.listen = \"127.0.0.1:7\"", "f")->mqtt_listen,
+            std::vector<std::string>{"127.0.0.1:7"});
+}
+
+TEST(Config, ErrorsHaveLineAndColumnAndTheWayOut) {
+  EXPECT_THAT(errors_of(head + "[mqtt]\nlisten = \"127.0.0.1:99999\"\n"), HasSubstr("diot.toml:4:10: mqtt.listen: "));
+  EXPECT_THAT(errors_of(head + "[mqtt]\nlisten = [\"127.0.0.1:1\", 7]\n"),
+              HasSubstr("diot.toml:4:26: mqtt.listen must be"));
+  EXPECT_THAT(errors_of(head + "[mqtt\n"), HasSubstr("diot.toml:3:"));
+  EXPECT_THAT(errors_of("version = 1\nhandle = \"A\"\n"), HasSubstr("diot.toml:2:10: handle"));
+  EXPECT_THAT(errors_of("handle = \"alice\"\n"), HasSubstr("diot.toml:1:1: the line `version = 1` is missing"));
+  EXPECT_THAT(errors_of("version = 2\nhandle = \"alice\"\n"), HasSubstr("diot.toml:1:11: version must be 1"));
+  EXPECT_THAT(errors_of("version = 1\n"), HasSubstr("handle is missing"));
+  EXPECT_THAT(errors_of(head + "log.level = \"lots\"\n"), HasSubstr("diot.toml:3:13: log.level: 'lots' is not one of"));
+}
+
+TEST(Config, UnknownSettingsAreErrorsWithASuggestion) {
+  EXPECT_THAT(errors_of(head + "[mqtt]\nlistn = \"127.0.0.1:1\"\n"),
+              HasSubstr("diot.toml:4:1: there is no setting 'mqtt.listn'; did you mean 'mqtt.listen'?"));
+  EXPECT_THAT(errors_of(head + "[mqqt]\nlisten = \"127.0.0.1:1\"\n"), HasSubstr("did you mean 'mqtt.listen'?"));
+  EXPECT_THAT(errors_of(head + "[elsewhere]\n"), HasSubstr("there is no setting 'elsewhere'"));
+  EXPECT_THAT(errors_of(head + "[[upstream]]\naddress = \"x\"\n"), HasSubstr("there is no setting 'upstream'"));
+}
+
+TEST(Config, EveryErrorIsTold) {
+  const auto text = errors_of(head + "mqtt.listen = 1\nlog.level = \"x\"\nnonsense = 1\n");
+  EXPECT_EQ(std::ranges::count(text, '\n'), 2) << text;
+}
+
+TEST(Config, WithoutUsersNobodyElseGetsIn) {
+  EXPECT_THAT(errors_of(head + "mqtt.listen = \"0.0.0.0:1883\"\n"), HasSubstr("users"));
+  EXPECT_THAT(errors_of(head + "mqtt.listen = \"192.168.1.2:1883\"\n"), HasSubstr("127.0.0.1:1883"));
+  EXPECT_THAT(errors_of(head + "api.listen = \"0.0.0.0:8480\"\n"), HasSubstr("other machines"));
+  EXPECT_EQ(errors_of(head + "overlay.listen = \"0.0.0.0:42220\"\n"), "");
+}
+
+TEST(Config, HostileTextIsRefused) {
+  EXPECT_NE(errors_of(std::string("\0\1\2", 3)), "");
+  EXPECT_NE(errors_of("version = 1\nhandle = \"alice\"\nx = " + std::string(100'000, '[')), "");
+  EXPECT_NE(errors_of(head + "handle = \"bob\"\n"), "");  // twice
+  EXPECT_NE(errors_of(head + "mqtt = 1\n"), "");
+  EXPECT_NE(errors_of(head + "mqtt.listen.deeper = 1\n"), "");
+  std::string many = "mqtt.listen = [";
+  for (int i = 0; i < 100; ++i) many += "\"127.0.0.1:1\", ";
+  EXPECT_THAT(errors_of(head + many + "]"), HasSubstr("at most"));
+}
+
+TEST(Config, AFileThatIsTooLargeIsNotRead) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/diot.toml";
+  ASSERT_TRUE(write_file(file, as_bytes(head + "#" + std::string(1 << 20, 'x'))));
+  EXPECT_EQ(load_config(file).error().code, Errc::limit);
+  EXPECT_EQ(load_config(folder.path() + "/none").error().code, Errc::not_found);
+}
+
+}  // namespace
+}  // namespace diot

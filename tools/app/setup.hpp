@@ -1,0 +1,52 @@
+#pragma once
+// How a home comes to be: `diot init` founds a network, `diot join` joins one.
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/sqlite_store.hpp"
+#include "tools/app/api.hpp"
+#include "tools/app/config.hpp"
+#include "tools/app/home.hpp"
+#include "tools/app/joiner.hpp"
+
+namespace diot {
+
+/// The store of a home whose node is not running, for a command in the foreground.
+class OfflineStore {
+ public:
+  /// Errc::exists if a process has it open.
+  static Result<std::unique_ptr<OfflineStore>> open(const Home& home);
+  Store& store() { return *store_; }
+  asio::io_context& io() { return io_; }
+  /// Returns when everything put is on disk. A refusal of the disk is not tried again.
+  Result<void> commit();
+
+ private:
+  OfflineStore() : work_(asio::make_work_guard(io_)) {}
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::unique_ptr<SqliteStore> store_;
+};
+
+/// Gets the 24 words, once; they are kept nowhere.
+using ShowWords = std::function<void(const std::string& words)>;
+
+/// Makes keys, genesis and block 1, all offline. Result: {handle, node, network, home}. Errc::exists if the home is
+/// complete. An interrupted run leaves a home that is not complete; the next one starts over.
+Result<Json> init_home(const std::string& path, const Config& config, Random& random, const Clock& clock,
+                       const ShowWords& show_words);
+
+using JoinNetwork = std::function<Result<JoinResult>(const JoinRequest&, asio::io_context&, Store&)>;
+
+/// Result: {handle, node, network, height, home}. A run that was interrupted after it had shown the words goes on with
+/// the keys of that time, and shows no words.
+Result<Json> join_home(const std::string& path, const Config& config, const Invite& invite,
+                       std::chrono::seconds timeout, Random& random, const ShowWords& show_words,
+                       const JoinNetwork& join_network);
+
+}  // namespace diot
