@@ -206,6 +206,11 @@ Result<void> Home::write_key(std::string_view role, const KeyPair& key) const {
 Result<void> Home::write_next_key_hash(const Hash& hash) const {
   return write_file(path_ + "/next.hash", as_bytes(hash.hex() + "\n"));
 }
+Result<void> Home::remove_next_key_hash() const {
+  const std::string path = path_ + "/next.hash";
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("remove", path);
+  return {};
+}
 Result<void> Home::write_config(std::string_view text) const { return write_file(config_path(), as_bytes(text)); }
 Result<void> Home::write_genesis(ByteView bytes) const { return write_file(path_ + "/genesis", bytes); }
 

@@ -49,6 +49,7 @@ class Home {
   /// `role` is "node", "owner" or "witness".
   Result<void> write_key(std::string_view role, const KeyPair& key) const;
   Result<void> write_next_key_hash(const Hash& hash) const;
+  Result<void> remove_next_key_hash() const;
   Result<void> write_config(std::string_view text) const;
   /// Completes the home.
   Result<void> write_genesis(ByteView bytes) const;

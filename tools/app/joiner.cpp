@@ -31,8 +31,9 @@ class Joining final : public LinkEvents, public Turn {
     open_dials_ = request_.invite.addresses.size();
     asio::steady_timer deadline(io_, request_.timeout);
     deadline.async_wait([this](std::error_code error) {
-      if (!error) end(fail(Errc::timed_out, fmt::format("joining took longer than {} s (it stopped at: {}); try again",
-                                                        request_.timeout.count(), step_)));
+      if (!error)
+        end(fail(Errc::timed_out, fmt::format("joining took longer than {} s (it stopped at: {}); try again",
+                                              request_.timeout.count(), step_)));
     });
     while (!outcome_ && io_.run_one() > 0) links_.flush();
     deadline.cancel();
@@ -78,9 +79,10 @@ class Joining final : public LinkEvents, public Turn {
   void dial_failed(const std::string& address, const std::optional<NodeId>&, const std::string& reason) override {
     failures_.push_back(fmt::format("{} ({})", address, reason));
     if (--open_dials_ == 0 && !link_)
-      end(fail(Errc::io, fmt::format("the inviting node is not in reach at {}; it has to be running, and these addresses "
-                                     "open to this machine",
-                                     fmt::join(failures_, ", "))));
+      end(fail(Errc::io,
+               fmt::format("the inviting node is not in reach at {}; it has to be running, and these addresses "
+                           "open to this machine",
+                           fmt::join(failures_, ", "))));
   }
 
   void link_writable(LinkId) override {}
@@ -157,13 +159,14 @@ class Joining final : public LinkEvents, public Turn {
   Result<void> submit() {
     step_ = "registering the handle";
     submitted_ = true;
-    Registration registration{request_.handle, request_.owner.public_key(), request_.next_key,
-                              {{request_.node.node_id(), Role::admin}}};
-    const Bytes entry = make_register(registration, grant_.network, ledger_->head(), request_.owner, {request_.node},
-                                      &request_.invite);
+    Registration registration{
+        request_.handle, request_.owner.public_key(), request_.next_key, {{request_.node.node_id(), Role::admin}}};
+    const Bytes entry =
+        make_register(registration, grant_.network, ledger_->head(), request_.owner, {request_.node}, &request_.invite);
     const WallMs now = std::max(clock_.wall_ms(), ledger_->head_time());
     if (auto good = ledger_->check_entry(entry, now); !good) return good;
-    if (request_.before_submit) request_.before_submit();
+    if (request_.before_submit)
+      if (auto ready = request_.before_submit(); !ready) return ready;
     links_.send(*link_, FrameType::submit, {wire::encode_submit({1, 0, entry})});
     return {};
   }

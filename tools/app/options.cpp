@@ -53,7 +53,7 @@ const std::vector<Verb> verbs{
      local,
      false,
      "run the node in the foreground until it is told to stop",
-     {{"check", flag, "", "only check the configuration"}}},
+     {{"check", flag, "", "only check the configuration"}, mqtt_option, api_option, overlay_option, public_option}},
     {"wait",
      local,
      true,

@@ -22,7 +22,6 @@ class OfflineStore {
   /// Errc::exists if a process has it open.
   static Result<std::unique_ptr<OfflineStore>> open(const Home& home);
   Store& store() { return *store_; }
-  asio::io_context& io() { return io_; }
   /// Returns when everything put is on disk. A refusal of the disk is not tried again.
   Result<void> commit();
 
@@ -41,7 +40,7 @@ using ShowWords = std::function<void(const std::string& words)>;
 Result<Json> init_home(const std::string& path, const Config& config, Random& random, const Clock& clock,
                        const ShowWords& show_words);
 
-using JoinNetwork = std::function<Result<JoinResult>(const JoinRequest&, asio::io_context&, Store&)>;
+using JoinNetwork = std::function<Result<JoinResult>(const JoinRequest&, Store&)>;
 
 /// Result: {handle, node, network, height, home}. A run that was interrupted after it had shown the words goes on with
 /// the keys of that time, and shows no words.

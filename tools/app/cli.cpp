@@ -1,0 +1,254 @@
+#include "tools/app/cli.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "core/address.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/topic.hpp"
+#include "tools/app/control.hpp"
+#include "tools/app/ledger_answers.hpp"
+#include "tools/app/options.hpp"
+#include "tools/app/printer.hpp"
+
+namespace diot {
+namespace {
+
+constexpr int answer_timeout_ms = 60'000;  // registering waits for a block
+constexpr auto wait_poll = std::chrono::milliseconds(50);
+constexpr std::uint64_t timeout_s_default = 30;
+constexpr std::size_t invite_bytes_max = 16 << 10;
+
+void to_stderr(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+void show_words(const std::string& handle, const std::string& words) {
+  std::string out = fmt::format(
+      "\nThe 24 words of @{}. They are shown this once and stored nowhere: write them on paper. With them the handle "
+      "can\n"
+      "be moved and won back when this machine is lost or stolen; without them it cannot.\n\n",
+      handle);
+  std::istringstream stream(words);
+  std::string word;
+  for (int number = 1; stream >> word; ++number)
+    out += fmt::format("  {:2} {:<10}{}", number, word, number % 6 == 0 ? "\n" : "");
+  to_stderr(out + "\n");
+}
+
+/// The settings that `init`, `join` and `run` take from the command line.
+Result<void> apply_options(const Json& args, Config& config) {
+  const auto list = [&](const char* name, std::vector<std::string>& member) {
+    if (const auto found = args.find(name); found != args.end()) member = found->get<std::vector<std::string>>();
+  };
+  if (const auto handle = args.find("handle"); handle != args.end()) config.handle = handle->get<std::string>();
+  list("mqtt", config.mqtt_listen);
+  list("api", config.api_listen);
+  list("overlay", config.overlay_listen);
+  list("address", config.overlay_addresses);
+  // The same checks as for the file.
+  const auto checked = parse_config(to_toml(config), "");
+  if (checked) return {};
+  const auto& text = checked.error().message;  // ":LINE:COLUMN: what" for the first error is enough
+  const auto start = text.find(": ");
+  return fail(Errc::invalid, text.substr(start == text.npos ? 0 : start + 2, text.find('\n') - start - 2));
+}
+
+class CommandLine {
+ public:
+  CommandLine(const Invocation& invocation, const Program& program)
+      : verb_(*invocation.verb),
+        args_(invocation.args),
+        json_(invocation.json),
+        program_(program),
+        path_(Home::default_path()) {}
+
+  /// nullopt: done, with nothing to print.
+  Result<std::optional<Json>> run() {
+    switch (verb_.place) {
+      case VerbPlace::later:
+        return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
+      case VerbPlace::node: return ask();
+      case VerbPlace::either: return ask_or_read();
+      case VerbPlace::local: break;
+    }
+    if (verb_.name == "version") return Json{{"version", DIOT_VERSION}};
+    if (verb_.name == "init") return init();
+    if (verb_.name == "join") return join();
+    if (verb_.name == "run") return run_node();
+    if (verb_.name == "wait") return wait();
+    return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
+  }
+
+ private:
+  Result<std::optional<Json>> ask() {
+    auto answer = ask_node(socket_path(), verb_.name, args_, answer_timeout_ms);
+    if (!answer && answer.error().code == Errc::not_running)
+      if (const auto home = Home::open(path_); !home && home.error().code == Errc::not_found)
+        return fail(Errc::not_running, home.error().message);
+    return optional(std::move(answer));
+  }
+
+  Result<std::optional<Json>> ask_or_read() {
+    auto answer = ask_node(socket_path(), verb_.name, args_, answer_timeout_ms);
+    if (answer || answer.error().code != Errc::not_running) return optional(std::move(answer));
+    const auto home = Home::open(path_);
+    if (!home) return tl::unexpected(home.error());
+    const auto genesis = home->genesis();
+    const auto node = home->node_key();
+    if (!genesis) return tl::unexpected(genesis.error());
+    if (!node) return tl::unexpected(node.error());
+    const auto offline = OfflineStore::open(*home);
+    if (!offline) return tl::unexpected(offline.error());
+    const auto ledger = replay_ledger(*genesis, (*offline)->store());
+    if (!ledger) return tl::unexpected(ledger.error());
+    const auto* own = ledger->handle_of(node->node_id());
+    return optional(ledger_answer(verb_.name, args_, *ledger, *genesis, (*offline)->store(), own ? own->handle : ""));
+  }
+
+  Result<std::optional<Json>> init() {
+    Config config;
+    if (auto applied = apply_options(args_, config); !applied) return tl::unexpected(applied.error());
+    SystemRandom random;
+    auto made =
+        init_home(path_, config, random, SystemClock(), [&](const auto& words) { show_words(config.handle, words); });
+    if (made) to_stderr("A network with you as its registrar is founded. Start your node: diot run\n");
+    return optional(std::move(made));
+  }
+
+  Result<std::optional<Json>> join() {
+    std::string text = args_["invite"].get<std::string>();
+    if (text == "-") {
+      text.assign(invite_bytes_max, '\0');
+      std::cin.getline(text.data(), static_cast<std::streamsize>(text.size()));
+      text.resize(std::char_traits<char>::length(text.data()));
+    }
+    while (!text.empty() && (text.back() == '\r' || text.back() == ' ')) text.pop_back();
+    const auto invite = decode_invite(text);
+    if (!invite) return tl::unexpected(invite.error());
+    Config config;
+    if (auto applied = apply_options(args_, config); !applied) return tl::unexpected(applied.error());
+    SystemRandom random;
+    auto joined = join_home(
+        path_, config, *invite, std::chrono::seconds(timeout_s()), random,
+        [&](const auto& words) { show_words(config.handle, words); }, program_.join_network);
+    if (joined) to_stderr(fmt::format("@{} is registered. Start your node: diot run\n", config.handle));
+    return optional(std::move(joined));
+  }
+
+  Result<std::optional<Json>> run_node() {
+    const bool check = args_.contains("check");
+    const auto home = Home::open(path_);
+    if (!home && !(check && home.error().code == Errc::not_found)) return tl::unexpected(home.error());
+    auto config = load_config(path_ + "/diot.toml");
+    if (!config) return tl::unexpected(config.error());
+    if (auto applied = apply_options(args_, *config); !applied) return tl::unexpected(applied.error());
+    if (check)
+      return Json{{"file", path_ + "/diot.toml"},      {"handle", config->handle},
+                  {"mqtt", config->mqtt_listen},       {"api", config->api_listen},
+                  {"overlay", config->overlay_listen}, {"addresses", config->overlay_addresses},
+                  {"log_level", config->log_level},    {"log_format", config->log_format}};
+    const auto ended = program_.run_node(*home, *config);
+    if (!ended) return tl::unexpected(ended.error());
+    return std::nullopt;
+  }
+
+  Result<std::optional<Json>> wait() {
+    if (const auto topic = args_.find("topic"); topic != args_.end())
+      if (auto valid = check_filter(topic->get<std::string>()); !valid) return tl::unexpected(valid.error());
+    Json asked = args_;
+    asked.erase("timeout");
+    const auto timeout = std::chrono::seconds(timeout_s());
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    std::string missing = "no node is running here: start it with `diot run`";
+    for (;;) {
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      const auto answer =
+          ask_node(socket_path(), "wait", asked, std::clamp(static_cast<int>(left.count()), 100, answer_timeout_ms));
+      if (answer && answer->value("done", false)) return *answer;
+      if (answer) {
+        missing.clear();
+        for (const auto& reason : answer->value("waiting_for", Json::array()))
+          if (reason.is_string()) missing += (missing.empty() ? "" : ", ") + reason.get<std::string>();
+        missing = "still waiting for: " + missing;
+      } else if (answer.error().code != Errc::not_running && answer.error().code != Errc::timed_out &&
+                 answer.error().code != Errc::io) {
+        return tl::unexpected(answer.error());
+      }
+      if (std::chrono::steady_clock::now() + wait_poll > deadline)
+        return fail(Errc::timed_out, fmt::format("{} s are over; {}", timeout.count(), missing));
+      std::this_thread::sleep_for(wait_poll);
+    }
+  }
+
+  static Result<std::optional<Json>> optional(Result<Json> answer) {
+    if (!answer) return tl::unexpected(std::move(answer.error()));
+    return std::move(*answer);
+  }
+  std::string socket_path() const { return path_ + "/api.sock"; }
+  std::uint64_t timeout_s() const { return args_.value("timeout", timeout_s_default); }
+
+  const Verb& verb_;
+  const Json& args_;
+  bool json_;
+  const Program& program_;
+  std::string path_;
+};
+
+void print(const Invocation& invocation, const Json& result) {
+  std::string text;
+  if (invocation.json) {
+    text = result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  } else if (invocation.verb->name == "wait") {
+    return;  // its exit code says it all
+  } else if (invocation.verb->name == "invite" && result.contains("invite")) {
+    // Scripts take the one line on standard output; people read the rest.
+    Json rest = result;
+    rest.erase("invite");
+    to_stderr(format_result(rest, PrintStyle::of(stderr)));
+    text = result["invite"].get<std::string>() + "\n";
+  } else if (invocation.verb->name == "run") {
+    text = fmt::format("{} is in order\n", result["file"].get<std::string>());
+  } else {
+    text = format_result(result, PrintStyle::of(stdout));
+  }
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+}  // namespace
+
+ExitCode exit_code_of(Errc code) {
+  switch (code) {
+    case Errc::not_running: return ExitCode::not_running;
+    case Errc::not_permitted: return ExitCode::not_permitted;
+    case Errc::timed_out: return ExitCode::timed_out;
+    default: return ExitCode::failed;
+  }
+}
+
+int run_command_line(int argc, const char* const* argv, const Program& program) {
+  crypto_init();
+  const auto parsed = parse_command_line(argc, argv);
+  if (const auto* answer = std::get_if<Answer>(&parsed)) {
+    std::fwrite(answer->text.data(), 1, answer->text.size(), answer->usage_error ? stderr : stdout);
+    return static_cast<int>(answer->usage_error ? ExitCode::usage : ExitCode::done);
+  }
+  const auto& invocation = std::get<Invocation>(parsed);
+  const auto result = CommandLine(invocation, program).run();
+  if (!result) {
+    to_stderr(format_error(result.error().message, PrintStyle::of(stderr)));
+    if (invocation.json) {
+      const std::string text = answer_to_json(tl::unexpected(result.error())).dump(2) + "\n";
+      std::fwrite(text.data(), 1, text.size(), stdout);
+    }
+    return static_cast<int>(exit_code_of(result.error().code));
+  }
+  if (*result) print(invocation, **result);
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace diot
