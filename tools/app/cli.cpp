@@ -35,7 +35,7 @@ void show_words(const std::string& handle, const std::string& words) {
   std::istringstream stream(words);
   std::string word;
   for (int number = 1; stream >> word; ++number)
-    out += fmt::format("  {:2} {:<10}{}", number, word, number % 6 == 0 ? "\n" : "");
+    out += number % 6 == 0 ? fmt::format("  {:2} {}\n", number, word) : fmt::format("  {:2} {:<10}", number, word);
   to_stderr(out + "\n");
 }
 

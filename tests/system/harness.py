@@ -1,0 +1,205 @@
+"""Real diot nodes for the system tests: each in a temporary folder, on free ports, stopped by pid.
+
+A test is a Python file tests/system/*_test.py that uses unittest and:
+
+    with harness.World() as world:
+        alice = world.found("alice")
+        bob = world.join(alice, "bob")
+        ...
+
+Nothing sleeps: conditions are waited for, with `diot wait` or wait_until. When a test fails the nodes' logs are printed.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BUILD = os.environ.get("DIOT_BUILD") or os.path.join(os.path.dirname(__file__), "..", "..", "build", "dev")
+DIOT = os.path.join(os.path.abspath(BUILD), "diot")
+TIMEOUT_S = int(os.environ.get("DIOT_TEST_TIMEOUT", "60"))
+
+
+def free_ports(count, kinds=(socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+    """Ports that nobody holds now, for TCP and UDP; different ones."""
+    held, ports = [], []
+    try:
+        while len(ports) < count:
+            first = socket.socket(socket.AF_INET, kinds[0])
+            held.append(first)
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                for kind in kinds[1:]:
+                    other = socket.socket(socket.AF_INET, kind)
+                    held.append(other)
+                    other.bind(("127.0.0.1", port))
+                ports.append(port)
+            except OSError:
+                continue
+    finally:
+        for held_socket in held:
+            held_socket.close()
+    return ports
+
+
+def wait_until(condition, timeout_s=TIMEOUT_S, what="the condition"):
+    """Returns the first true value of condition(); fails after timeout_s."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not hold within {timeout_s} s")
+        time.sleep(0.02)
+
+
+class Failed(AssertionError):
+    def __init__(self, command, code, out, err):
+        super().__init__(f"`diot {' '.join(command)}` ended with {code}\n{out}{err}")
+        self.code, self.out, self.err = code, out, err
+
+
+class Node:
+    """One home and, while it runs, its process."""
+
+    def __init__(self, folder, name, ports=None):
+        self.name = name
+        self.home = os.path.join(folder, name)
+        self.log_path = os.path.join(folder, name + ".log")
+        self.mqtt_port, self.api_port, self.overlay_port = ports or free_ports(3)
+        self.process = None
+
+    def addresses(self):
+        return ["--mqtt", f"127.0.0.1:{self.mqtt_port}", "--api", f"127.0.0.1:{self.api_port}",
+                "--overlay", f"127.0.0.1:{self.overlay_port}"]
+
+    def environment(self):
+        return {**os.environ, "DIOT_HOME": self.home, "NO_COLOR": "1"}
+
+    def diot(self, *arguments, input=None, timeout_s=TIMEOUT_S):
+        """Runs a command and returns its standard output; raises Failed unless it ends with 0."""
+        done = subprocess.run([DIOT, *arguments], env=self.environment(), input=input, capture_output=True, text=True,
+                              timeout=timeout_s)
+        if done.returncode != 0:
+            raise Failed(arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def json(self, *arguments):
+        return json.loads(self.diot(*arguments, "--json"))
+
+    def start(self, ready=True):
+        assert self.process is None, f"{self.name} runs already"
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([DIOT, "run"], env=self.environment(), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        if ready:
+            self.diot("wait", "--ready", "--timeout", str(TIMEOUT_S), timeout_s=TIMEOUT_S + 10)
+        return self
+
+    def stop(self, how=signal.SIGTERM, timeout_s=TIMEOUT_S):
+        """Returns the exit code; negative: the signal that ended it."""
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{self.name} did not end within {timeout_s} s after signal {how}")
+
+    def kill(self):
+        return self.stop(signal.SIGKILL)
+
+    def wait_topic(self, topic_filter, timeout_s=TIMEOUT_S):
+        self.diot("wait", "--topic", topic_filter, "--timeout", str(timeout_s), timeout_s=timeout_s + 10)
+
+    def publish(self, topic, message, *options):
+        subprocess.run(["mosquitto_pub", "-p", str(self.mqtt_port), "-t", topic, "-m", message, *options], check=True,
+                       timeout=TIMEOUT_S)
+
+    def log(self):
+        try:
+            with open(self.log_path, errors="replace") as log:
+                return log.read()
+        except FileNotFoundError:
+            return ""
+
+
+class Subscriber:
+    """mosquitto_sub in the background: `lines` grows as messages arrive (topic, blank, payload)."""
+
+    def __init__(self, node, topic_filter, *options):
+        self.lines = []
+        self.process = subprocess.Popen(
+            ["mosquitto_sub", "-p", str(node.mqtt_port), "-t", topic_filter, "-v", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait_for(self, line, timeout_s=TIMEOUT_S):
+        wait_until(lambda: line in self.lines, timeout_s, f"the arrival of {line!r} (there: {self.lines[-5:]})")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join()
+        self.process.stdout.close()
+
+
+class World:
+    """A folder of nodes that goes, with everything in it, when the block ends."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="diot-system.")
+        self.nodes, self.cleanup = [], contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.cleanup.close()
+        for node in self.nodes:
+            with contextlib.suppress(AssertionError):
+                node.stop(signal.SIGKILL if kind else signal.SIGTERM)
+        if kind:
+            for node in self.nodes:
+                print(f"---- log of {node.name}\n{node.log()[-20000:]}", file=sys.stderr)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def node(self, name):
+        """A home that is neither founded nor joined yet."""
+        self.nodes.append(Node(self.folder, name))
+        return self.nodes[-1]
+
+    def found(self, name, start=True):
+        node = self.node(name)
+        node.diot("init", "--handle", name, *node.addresses())
+        return node.start() if start else node
+
+    def join(self, inviter, name, start=True):
+        node = self.node(name)
+        invite = inviter.diot("invite").strip()
+        node.diot("join", invite, "--handle", name, *node.addresses())
+        return node.start() if start else node
+
+    def subscribe(self, node, topic_filter, *options):
+        """A subscriber that is closed with the world. For `@…` filters use node.wait_topic before publishing."""
+        subscriber = Subscriber(node, topic_filter, *options)
+        self.cleanup.callback(subscriber.close)
+        return subscriber
