@@ -1,0 +1,24 @@
+// The `diot` program: node and command line in one.
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "core/crypto.hpp"
+#include "tools/app/cli.hpp"
+#include "tools/app/joiner.hpp"
+#include "tools/app/node.hpp"
+
+namespace {
+
+diot::Result<void> run_node(const diot::Home& home, const diot::Config& config) {
+  diot::Node node(home, config);
+  if (auto started = node.start(); !started) return started;
+  return node.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  diot::crypto_init();
+  return diot::run_command_line(argc, argv, {run_node, diot::join_network});
+}
