@@ -1,16 +1,15 @@
 // The `diot` program: node and command line in one.
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include "core/crypto.hpp"
 #include "tools/app/cli.hpp"
 #include "tools/app/joiner.hpp"
+#include "tools/app/log.hpp"
 #include "tools/app/node.hpp"
 
 namespace {
 
 diot::Result<void> run_node(const diot::Home& home, const diot::Config& config) {
+  diot::set_up_log(config.log_level, config.log_format);
   diot::Node node(home, config);
   if (auto started = node.start(); !started) return started;
   return node.run();

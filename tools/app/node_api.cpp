@@ -163,9 +163,8 @@ Result<Json> Node::wait(const Json& args) const {
     const std::string filter(local_name(given, config_.handle));
     if (auto valid = check_filter(filter); !valid) return tl::unexpected(valid.error());
     bool held = false;
-    broker_->subscriptions([&](const std::string& subscribed, bool) {
-      held |= covers(local_name(subscribed, config_.handle), filter);
-    });
+    broker_->subscriptions(
+        [&](const std::string& subscribed, bool) { held |= covers(local_name(subscribed, config_.handle), filter); });
     if (!held) waiting.push_back(fmt::format("no client of this node has subscribed to '{}'", given));
     if (auto why = overlay_->remote().waiting_for(filter); !why.empty()) waiting.push_back(std::move(why));
   }
