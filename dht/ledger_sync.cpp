@@ -26,7 +26,6 @@ void LedgerSync::link_down(LinkId link) {
   peers_.erase(link);
   asked_.erase(link);
   witnesses_.erase(link);
-  std::erase_if(forwarded_, [&](const auto& entry) { return entry.second.from == link; });
 }
 
 void LedgerSync::on_head(LinkId link, const Checkpoint& head) {
@@ -82,14 +81,14 @@ void LedgerSync::adopted(const Bytes& block) {
     for (const auto& [link, theirs] : peers_)
       if (theirs.height < head.height)
         context_.links->send(link, FrameType::ledger_head, {wire::encode_ledger_head(head)});
-    std::vector<Committed> done;
-    std::erase_if(waiting_, [&](auto& entry) {
-      if (entry.second.height == 0 || entry.second.height > head.height) return false;
-      done.push_back(
-          [committed = std::move(entry.second.done), height = entry.second.height](auto) { committed(height); });
-      return true;
-    });
-    for (auto& call : done) call(head.height);
+    std::vector<std::pair<Committed, std::uint64_t>> committed;
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+      Waiting& waiting = at->second;
+      const bool here = waiting.height != 0 && waiting.height <= head.height;
+      if (here) committed.emplace_back(std::move(waiting.done), waiting.height);
+      at = here ? waiting_.erase(at) : std::next(at);
+    }
+    for (const auto& [done, height] : committed) done(height);
   });
   changed_();
 }
@@ -98,27 +97,24 @@ void LedgerSync::adopted(const Bytes& block) {
 
 void LedgerSync::submit(Bytes entry, Committed done) {
   if (witness_) return propose(std::move(entry), std::move(done));
-  const std::uint64_t id = next_id_++;
-  Waiting& waiting = waiting_[id];
-  waiting.deadline = context_.clock.monotonic() + submit_deadline;
-  waiting.done = std::move(done);
-  waiting.entry = std::move(entry);
-  forward(id, 0, waiting.entry);
+  forward(0, entry, {}, std::move(done));
 }
 
-void LedgerSync::forward(std::uint64_t id, std::uint8_t hops, ByteView entry) {
+void LedgerSync::forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done) {
   // To the witness if there is a link to one, else to whom may have one.
   std::optional<LinkId> to;
   if (!witnesses_.empty())
     to = *witnesses_.begin();
   else
     for (const auto& [link, head] : peers_)
-      if (const auto from = forwarded_.find(id); from == forwarded_.end() || from->second.from != link) to = link;
-  if (to) return context_.links->send(*to, FrameType::submit, {wire::encode_submit({id, hops, entry})});
-  on_submitted(LinkId{},
-               {id, 0, Errc::timed_out,
-                "no node is in reach that leads to the network's registrar; try again when `diot peers` shows "
-                "one that is up"});
+      if (link != from) to = link;
+  if (!to)
+    return done(fail(Errc::timed_out,
+                     "no node is in reach that leads to the network's registrar; try again when `diot peers` shows one "
+                     "that is up"));
+  const std::uint64_t id = next_id_++;
+  waiting_[id] = {from, std::move(done), context_.clock.monotonic() + submit_deadline};
+  context_.links->send(*to, FrameType::submit, {wire::encode_submit({id, hops, entry})});
 }
 
 void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
@@ -132,36 +128,26 @@ void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
   };
   if (witness_) return propose(to_bytes(submit.entry), std::move(answer));
   // Cheap checks here, so that garbage does not travel.
-  if (auto good =
-          context_.ledger.check_entry(submit.entry, std::max(context_.clock.wall_ms(), context_.ledger.head_time()));
-      !good)
-    return answer(tl::unexpected(good.error()));
+  const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
+  if (auto good = context_.ledger.check_entry(submit.entry, now); !good) return answer(tl::unexpected(good.error()));
   if (submit.hops >= hops_max)
     return answer(fail(Errc::timed_out, "the network's registrar is not in reach of the nodes that were asked"));
-  if (forwarded_.size() >= limits::submitted_entries_max)
+  if (waiting_.size() >= limits::submitted_entries_max)
     return answer(fail(Errc::limit, "too many entries are waiting for the registrar; try again in a minute"));
-  const std::uint64_t id = next_id_++;
-  forwarded_[id] = {link, submit.id, context_.clock.monotonic() + submit_deadline};
-  forward(id, static_cast<std::uint8_t>(submit.hops + 1), submit.entry);
+  forward(static_cast<std::uint8_t>(submit.hops + 1), submit.entry, link, std::move(answer));
 }
 
-void LedgerSync::on_submitted(LinkId, const wire::Submitted& submitted) {
-  if (const auto passed = forwarded_.find(submitted.id); passed != forwarded_.end()) {
-    wire::Submitted back = submitted;
-    back.id = passed->second.id;
-    const LinkId to = passed->second.from;
-    forwarded_.erase(passed);
-    return context_.links->send(to, FrameType::submitted, {wire::encode_submitted(back)});
+void LedgerSync::on_submitted(const wire::Submitted& submitted) {
+  const auto found = waiting_.find(submitted.id);
+  if (found == waiting_.end()) return;
+  if (submitted.height > context_.ledger.head().height) {
+    found->second.height = submitted.height;  // the block is on its way, and the answer waits for it
+    return;
   }
-  const auto own = waiting_.find(submitted.id);
-  if (own == waiting_.end()) return;
-  if (submitted.height == 0 || submitted.height <= context_.ledger.head().height) {
-    auto done = std::move(own->second.done);
-    waiting_.erase(own);
-    if (submitted.height == 0) return done(fail(submitted.code, submitted.message));
-    return done(submitted.height);
-  }
-  own->second.height = submitted.height;  // the block is on its way
+  const auto done = std::move(found->second.done);
+  waiting_.erase(found);
+  if (submitted.height == 0) return done(fail(submitted.code, submitted.message));
+  done(submitted.height);
 }
 
 void LedgerSync::propose(Bytes entry, Committed done) {
@@ -209,13 +195,12 @@ void LedgerSync::end_turn() {
 
 void LedgerSync::tick() {
   const Monotonic now = context_.clock.monotonic();
-  std::erase_if(forwarded_, [&](const auto& entry) { return entry.second.deadline <= now; });
   std::vector<Committed> late;
-  std::erase_if(waiting_, [&](auto& entry) {
-    if (entry.second.deadline > now) return false;
-    late.push_back(std::move(entry.second.done));
-    return true;
-  });
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    const bool over = at->second.deadline <= now;
+    if (over) late.push_back(std::move(at->second.done));
+    at = over ? waiting_.erase(at) : std::next(at);
+  }
   for (auto& done : late)
     done(fail(Errc::timed_out, "the network's registrar did not answer within 30 s; see `diot peers` and try again"));
   for (auto& [link, deadline] : asked_)

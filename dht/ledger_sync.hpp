@@ -30,7 +30,7 @@ class LedgerSync {
   /// within 30 s (Errc::timed_out).
   void submit(Bytes entry, Committed done);
   void on_submit(LinkId link, const wire::Submit& submit);
-  void on_submitted(LinkId link, const wire::Submitted& submitted);
+  void on_submitted(const wire::Submitted& submitted);
 
   /// Makes a block of what was submitted in this turn.
   void end_turn();
@@ -41,23 +41,19 @@ class LedgerSync {
   const std::optional<Checkpoint>& conflict() const { return conflict_; }
 
  private:
+  /// An entry on its way to the witness, ours or one that we pass on.
   struct Waiting {
-    Bytes entry;
+    std::optional<LinkId> from;  ///< whose it is, if not ours
     Committed done;
     Monotonic deadline;
     std::uint64_t height = 0;  ///< the witness said: in this block; waiting for it to arrive here
-  };
-  struct Forwarded {
-    LinkId from;
-    std::uint64_t id;
-    Monotonic deadline;
   };
   struct Candidate {
     Bytes entry;
     Committed done;
   };
 
-  void forward(std::uint64_t id, std::uint8_t hops, ByteView entry);
+  void forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done);
   void propose(Bytes entry, Committed done);
   void adopted(const Bytes& block);
   void ask(LinkId link, std::uint64_t height);
@@ -70,7 +66,6 @@ class LedgerSync {
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
   std::vector<Candidate> candidates_;  ///< at the witness: for the next block
   std::map<std::uint64_t, Waiting> waiting_;
-  std::map<std::uint64_t, Forwarded> forwarded_;
   std::uint64_t next_id_ = 1;
   std::optional<Checkpoint> conflict_;
 };

@@ -207,31 +207,27 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
     case FrameType::submit:
       return with(wire::decode_submit(body), [&](const auto& submit) { ledger_sync_.on_submit(id, submit); });
     case FrameType::submitted:
-      return with(wire::decode_submitted(body), [&](const auto& answer) { ledger_sync_.on_submitted(id, answer); });
+      return with(wire::decode_submitted(body), [&](const auto& answer) { ledger_sync_.on_submitted(answer); });
     case FrameType::catalogue_get:
       return with(wire::decode_catalogue_get(body), [&](const auto& handle) {
         if (handle == context_.handle) own_.follow_catalogue(id);
       });
-    case FrameType::catalogue:
-      return remote_.on_catalogue(peer, body);
+    case FrameType::catalogue: return remote_.on_catalogue(peer, body);
     case FrameType::channel_join:
       return with(wire::decode_channel_join(body), [&](const auto& join) { own_.join(id, join); });
     case FrameType::channel_heads:
       return with(wire::decode_channel_heads(body), [&](const auto& heads) { remote_.on_heads(id, peer, heads); });
     case FrameType::channel_leave:
       return with(wire::decode_channel_leave(body), [&](const auto& channel) { own_.leave(id, channel); });
-    case FrameType::batch:
-      return with(wire::decode_batch(body), [&](const auto& held) { remote_.on_batch(id, held); });
+    case FrameType::batch: return with(wire::decode_batch(body), [&](const auto& held) { remote_.on_batch(id, held); });
     case FrameType::range_get:
       return with(wire::decode_channel_position(body), [&](const auto& from) { own_.resend(id, from); });
     case FrameType::range_gap:
       return with(wire::decode_channel_position(body), [&](const auto& to) { remote_.on_gap(id, peer, to); });
     case FrameType::retained:
       return with(wire::decode_retained_values(body), [&](const auto& values) { remote_.on_retained(id, values); });
-    case FrameType::enrol:
-      return enrol(id, link, body);  // a member again, whose first `diot join` lost its answer
-    default:
-      return malformed();
+    case FrameType::enrol: return enrol(id, link, body);  // a member again, whose first `diot join` lost its answer
+    default: return malformed();
   }
 }
 

@@ -368,8 +368,10 @@ TEST_F(Overlays, PassAnEntryOnToTheRegistrar) {
   changed.profile = sha256(as_bytes("hello"));
   std::optional<Result<std::uint64_t>> committed;
   carol.overlay->ledger_sync().submit(
-      make_update(changed, carol.ledger->network(), carol.ledger->head(), carol.owner, {}),
-      [&](auto height) { committed = height; });
+      make_update(changed, carol.ledger->network(), carol.ledger->head(), carol.owner, {}), [&](auto height) {
+        committed = height;
+        EXPECT_GE(carol.ledger->head().height, height.value_or(0)) << "told when the block is here";
+      });
   settle();
   ASSERT_TRUE(committed);
   ASSERT_TRUE(*committed) << committed->error().message;

@@ -38,8 +38,8 @@ class Joining final : public LinkEvents, public Turn {
     while (!outcome_ && io_.run_one() > 0) links_.flush();
     deadline.cancel();
     links_.shut_down();
-    io_.restart();
-    io_.run();
+    do links_.flush();
+    while (io_.run_one() > 0);
     if (!outcome_) return fail(Errc::io, "joining ended early");
     if (!*outcome_) return tl::unexpected(outcome_->error());
     keep(store);
