@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "core/ledger/handle.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"
@@ -30,19 +31,19 @@ constexpr std::array<std::pair<std::string_view, Preset>, 5> presets{{{"public",
                                                                       {"secure", Preset::secure},
                                                                       {"local", Preset::local}}};
 
-/// A handle, or a person of one: "alice/mum".
-Result<void> check_principal(std::string_view name) {
-  const auto slash = name.find('/');
+/// A handle; approvers may also be a person of one: "alice/mum".
+Result<void> check_member(std::string_view name, bool persons) {
+  const auto slash = persons ? name.find('/') : name.npos;
   if (auto ok = check_handle(name.substr(0, slash)); !ok) return ok;
-  return slash == name.npos ? Result<void>{} : check_handle(name.substr(slash + 1));
+  return slash == name.npos ? Result<void>{} : check_person(name.substr(slash + 1));
 }
 
-Result<void> check_list(std::string_view what, const std::vector<std::string>& names) {
+Result<void> check_list(std::string_view what, const std::vector<std::string>& names, bool persons) {
   for (std::size_t at = 0; at < names.size(); ++at) {
-    if (auto ok = check_principal(names[at]); !ok)
+    if (auto ok = check_member(names[at], persons); !ok)
       return fail(Errc::invalid, fmt::format("share: {}: '{}': {}", what, names[at], ok.error().message));
     if (at > 0 && names[at - 1] >= names[at])
-      return fail(Errc::invalid, fmt::format("share: {} are not in ascending order", what));
+      return fail(Errc::invalid, fmt::format("share: {} are not in strictly ascending order", what));
   }
   return {};
 }
@@ -143,9 +144,9 @@ Result<SharePolicy> decode_policy(ByteView bytes, bool removed, ReadClass read) 
     return refuse("a removed share has a filter and nothing else");
   if (out.approve > out.approvers.size()) return refuse("it asks for more approvals than there are approvers");
   if (auto ok = check_share_filter(out.filter); !ok) return tl::unexpected(ok.error());
-  for (const auto& [what, names] :
-       {std::pair{"readers", &out.readers}, std::pair{"writers", &out.writers}, std::pair{"approvers", &out.approvers}})
-    if (auto ok = check_list(what, *names); !ok) return tl::unexpected(ok.error());
+  if (auto ok = check_list("readers", out.readers, false); !ok) return tl::unexpected(ok.error());
+  if (auto ok = check_list("writers", out.writers, false); !ok) return tl::unexpected(ok.error());
+  if (auto ok = check_list("approvers", out.approvers, true); !ok) return tl::unexpected(ok.error());
   return out;
 }
 
