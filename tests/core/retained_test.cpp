@@ -1,0 +1,295 @@
+#include "core/retained.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/limits.hpp"
+#include "core/memory_store.hpp"
+#include "tests/core/manual_clock.hpp"
+
+namespace diot {
+namespace {
+
+using namespace std::chrono_literals;
+using diot::testing::ManualClock;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+ChannelId channel(std::uint8_t number) {
+  ChannelId out;
+  out.bytes[0] = number;
+  return out;
+}
+
+class RetainedValues : public ::testing::Test {
+ protected:
+  ManualClock clock;
+  MemoryStore store;
+  std::optional<Retained> retained{std::in_place, store, clock};
+
+  RetainedValue value(std::string topic, std::string_view payload, HybridTime time = 0, ChannelId in = {}) {
+    auto message = std::make_shared<Message>();
+    message->topic = std::move(topic);
+    message->payload = to_bytes(payload);
+    message->retain = true;
+    message->received = clock.monotonic();
+    RetainedValue out;
+    out.message = message;
+    out.stamp.time = time ? time : hybrid_from(clock.wall_ms()) + ++counter;
+    out.channel = in;
+    if (!in.is_zero()) out.proof = Bytes{1, 2, 3};
+    return out;
+  }
+  RetainedValue expiring(std::string topic, std::uint32_t seconds, ChannelId in = {}) {
+    auto out = value(std::move(topic), "x", 0, in);
+    auto message = std::make_shared<Message>(*out.message);
+    message->properties.expiry_seconds = seconds;
+    out.message = message;
+    return out;
+  }
+  RetainedValue tombstone(ChannelId in = {}, HybridTime time = 0) {
+    auto out = value("", "", time, in);
+    out.message = nullptr;
+    return out;
+  }
+  bool set(const std::string& topic, RetainedValue v) { return retained->set(topic, std::move(v)).value(); }
+  bool set(const std::string& topic, std::string_view payload) { return set(topic, value(topic, payload)); }
+  std::vector<std::string> matching(std::string_view filter) {
+    std::vector<std::string> out;
+    retained->match(filter, [&](const std::string& topic, const RetainedValue& v) {
+      out.push_back(topic + "=" + std::string(as_text(v.message->payload)));
+    });
+    return out;
+  }
+  std::vector<std::string> in_channel(const ChannelId& id) {
+    std::vector<std::string> out;
+    retained->of_channel(id, [&](const std::string& topic, const RetainedValue& v) {
+      out.push_back(topic + (v.message ? "" : " (ended)"));
+    });
+    return out;
+  }
+  void restart() {
+    store.seal();
+    retained.emplace(store, clock);
+    ASSERT_TRUE(retained->load());
+  }
+  std::uint64_t counter = 0;
+};
+
+TEST_F(RetainedValues, match_filters) {
+  set("a/b", "1");
+  set("a", "2");
+  set("$SYS/x", "3");
+  EXPECT_THAT(matching("a/#"), ElementsAre("a=2", "a/b=1"));
+  EXPECT_THAT(matching("+/b"), ElementsAre("a/b=1"));
+  EXPECT_THAT(matching("#"), ElementsAre("a=2", "a/b=1"));
+  EXPECT_THAT(matching("$SYS/#"), ElementsAre("$SYS/x=3"));
+  EXPECT_THAT(matching("b"), IsEmpty());
+}
+
+TEST_F(RetainedValues, the_later_stamp_wins_whichever_comes_first) {
+  EXPECT_TRUE(set("t", value("t", "second", 20)));
+  EXPECT_FALSE(set("t", value("t", "first", 10)));
+  EXPECT_FALSE(set("t", value("t", "again", 20)));
+  EXPECT_THAT(matching("t"), ElementsAre("t=second"));
+  auto other_writer = value("t", "other writer", 20);
+  other_writer.stamp.writer.bytes[0] = 1;
+  EXPECT_TRUE(set("t", other_writer));
+  auto next_life = other_writer;
+  next_life.stamp.incarnation.number = 1;
+  EXPECT_TRUE(set("t", next_life));
+  auto next_seq = next_life;
+  next_seq.stamp.seq = 1;
+  EXPECT_TRUE(set("t", next_seq));
+  EXPECT_FALSE(set("t", next_life));
+  EXPECT_EQ(retained->size(), 1u);
+}
+
+TEST_F(RetainedValues, belong_to_the_transaction_that_is_open) {
+  const Ticket ticket = store.open_ticket();
+  set("t", "x");
+  EXPECT_EQ(retained->find("t")->ticket, ticket);
+  store.seal();
+  restart();
+  EXPECT_EQ(retained->find("t")->ticket, 0u);  // nothing to wait for
+}
+
+TEST_F(RetainedValues, survive_a_restart) {
+  set("t", value("t", "x", 77, channel(1)));
+  set("ended", tombstone(channel(1)));
+  auto by_somebody = value("u", "y", 78);
+  by_somebody.stamp.writer.bytes[5] = 5;
+  by_somebody.stamp.incarnation = {8, 9};
+  by_somebody.stamp.seq = 10;
+  set("u", by_somebody);
+  restart();
+  EXPECT_THAT(matching("#"), ElementsAre("t=x", "u=y"));
+  EXPECT_THAT(in_channel(channel(1)), ElementsAre("ended (ended)", "t"));
+  EXPECT_EQ(retained->find("t")->proof, (Bytes{1, 2, 3}));
+  EXPECT_EQ(retained->find("u")->stamp, by_somebody.stamp);
+  EXPECT_TRUE(retained->find("u")->message->retain);
+  EXPECT_EQ(retained->damaged_rows(), 0u);
+}
+
+TEST_F(RetainedValues, damaged_rows_are_dropped_and_counted) {
+  set("a", "1");
+  set("b", "2");
+  store.seal();
+  auto& rows = store.rows(Table::retained);
+  rows[to_bytes("a")].pop_back();
+  rows[to_bytes("c")] = rows[to_bytes("b")];  // the message says another topic
+  restart();
+  EXPECT_THAT(matching("#"), ElementsAre("b=2"));
+  EXPECT_EQ(retained->damaged_rows(), 2u);
+  restart();
+  EXPECT_EQ(retained->damaged_rows(), 0u);
+}
+
+TEST_F(RetainedValues, without_a_channel_end_without_a_trace) {
+  set("t", "x");
+  EXPECT_TRUE(set("t", tombstone()));
+  EXPECT_EQ(retained->find("t"), nullptr);
+  EXPECT_TRUE(set("never/there", tombstone()));
+  store.seal();
+  EXPECT_TRUE(store.rows(Table::retained).empty());
+}
+
+TEST_F(RetainedValues, of_a_channel_leave_a_tombstone_for_30_days) {
+  const auto before = hybrid_from(clock.wall_ms()) - 1;
+  set("t", value("t", "x", 0, channel(1)));
+  set("t", tombstone(channel(1)));
+  EXPECT_THAT(matching("#"), IsEmpty());
+  EXPECT_EQ(retained->size(), 0u);
+  EXPECT_FALSE(set("t", value("t", "older", before, channel(1))));
+  clock.advance(limits::tombstone_age_max - 1h);
+  retained->tick();
+  EXPECT_THAT(in_channel(channel(1)), ElementsAre("t (ended)"));
+  clock.advance(2h);
+  retained->tick();
+  EXPECT_THAT(in_channel(channel(1)), IsEmpty());
+  EXPECT_EQ(retained->find("t"), nullptr);
+  store.seal();
+  EXPECT_TRUE(store.rows(Table::retained).empty());
+}
+
+TEST_F(RetainedValues, expire) {
+  set("local", expiring("local", 10));
+  set("shared", expiring("shared", 10, channel(1)));
+  set("later", expiring("later", 20));
+  clock.advance(9s);
+  retained->tick();
+  EXPECT_EQ(matching("#").size(), 3u);
+  clock.advance(1s);
+  EXPECT_THAT(matching("#"), ElementsAre("later=x"));  // at once, whenever tick comes
+  retained->tick();
+  EXPECT_EQ(retained->find("local"), nullptr);
+  EXPECT_EQ(retained->find("shared")->message, nullptr);  // older values stay dead
+  EXPECT_EQ(retained->size(), 1u);
+  store.seal();
+  EXPECT_EQ(store.rows(Table::retained).size(), 2u);
+}
+
+TEST_F(RetainedValues, a_value_set_again_is_not_ended_by_the_old_expiry) {
+  set("t", expiring("t", 10));
+  clock.advance(5s);
+  set("t", "for ever");
+  clock.advance(100s);
+  retained->tick();
+  EXPECT_THAT(matching("#"), ElementsAre("t=for ever"));
+}
+
+TEST_F(RetainedValues, expiry_counts_the_time_on_disk) {
+  set("t", expiring("t", 10));
+  clock.advance(4s);
+  restart();
+  clock.advance(5s);
+  EXPECT_THAT(matching("#"), ElementsAre("t=x"));
+  clock.advance(1s);
+  EXPECT_THAT(matching("#"), IsEmpty());
+}
+
+TEST_F(RetainedValues, a_channel_is_dropped_as_a_whole) {
+  set("a", value("a", "1", 0, channel(1)));
+  set("b", value("b", "2", 0, channel(2)));
+  set("c", tombstone(channel(1)));
+  set("d", "4");
+  retained->erase_channel(channel(1));
+  EXPECT_THAT(matching("#"), ElementsAre("b=2", "d=4"));
+  EXPECT_THAT(in_channel(channel(1)), IsEmpty());
+  EXPECT_THAT(in_channel({}), IsEmpty());
+  restart();
+  EXPECT_THAT(matching("#"), ElementsAre("b=2", "d=4"));
+}
+
+TEST_F(RetainedValues, a_topic_can_change_its_channel) {
+  set("t", value("t", "1", 0, channel(1)));
+  set("t", value("t", "2", 0, channel(2)));
+  EXPECT_THAT(in_channel(channel(1)), IsEmpty());
+  EXPECT_THAT(in_channel(channel(2)), ElementsAre("t"));
+}
+
+TEST_F(RetainedValues, a_tick_does_a_slice_of_the_work) {
+  for (int number = 0; number < 2500; ++number) {
+    const auto topic = "t/" + std::to_string(number);
+    set(topic, expiring(topic, 1));
+  }
+  clock.advance(1s);
+  std::vector<std::size_t> sizes;
+  for (int ticks = 0; ticks < 3; ++ticks) {
+    retained->tick();
+    sizes.push_back(retained->size());
+  }
+  EXPECT_THAT(sizes, ElementsAre(1500u, 500u, 0u));
+}
+
+RC_GTEST_PROP(RetainedConvergence, any_order_of_the_same_values_ends_the_same, ()) {
+  struct Event {
+    std::string topic, payload;
+    HybridTime time;
+  };
+  std::vector<Event> events;
+  const auto count = *rc::gen::inRange(1, 20);
+  for (int at = 0; at < count; ++at)
+    events.push_back({*rc::gen::element<std::string>("a", "b"), *rc::gen::element<std::string>("", "x"),
+                      static_cast<HybridTime>(at + 1) << 32});
+  const auto final_state = [&](const std::vector<std::size_t>& order) {
+    ManualClock clock;
+    clock.set_wall(1000);
+    MemoryStore store;
+    Retained retained(store, clock);
+    for (auto at : order) {
+      RetainedValue value;
+      if (!events[at].payload.empty()) {
+        auto message = std::make_shared<Message>();
+        message->topic = events[at].topic;
+        message->payload = to_bytes(events[at].payload);
+        value.message = message;
+      }
+      value.stamp.time = events[at].time;
+      value.channel = channel(1);
+      RC_ASSERT(retained.set(events[at].topic, value).has_value());
+    }
+    std::map<std::string, HybridTime> out;
+    retained.match("#", [&](const std::string& topic, const RetainedValue& v) { out[topic] = v.stamp.time; });
+    store.seal();
+    return std::pair(out, store.image());
+  };
+  std::vector<std::size_t> in_order(events.size());
+  std::iota(in_order.begin(), in_order.end(), 0);
+  auto shuffled = in_order;
+  std::ranges::shuffle(shuffled, std::mt19937(*rc::gen::arbitrary<std::uint32_t>()));
+  RC_ASSERT(final_state(in_order) == final_state(shuffled));
+}
+
+}  // namespace
+}  // namespace diot
