@@ -83,7 +83,9 @@ void Broker::closed(ConnectionId id) {
 
 void Broker::writable(ConnectionId id) {
   ClientConnection* connection = find(id);
-  if (connection && connection->session) pump(*connection->session);
+  if (!connection) return;
+  if (connection->session) pump(*connection->session);
+  resume(*connection);
 }
 
 // Input ------------------------------------------------------------------------------------------------------
@@ -123,6 +125,8 @@ std::size_t Broker::process(ClientConnection& connection, ByteView input) {
     used += (*packet)->bytes;
     ++counts_.messages_received;
     handle(connection, **packet);
+    // A client that asks and asks and never reads the answers.
+    if (!connection.closed && connection.backlog() > limits::client_output_bytes_max) hold(connection);
   }
   return used;
 }
@@ -170,14 +174,15 @@ void Broker::answer(ClientConnection& connection, PendingAnswer answer) {
   if (connection.pending.empty() && answer.ticket <= store_.durable_ticket()) return write_answer(connection, answer);
   if (connection.pending.empty()) waiting_connections_.push_back(connection.id);
   connection.pending.push_back(std::move(answer));
+  if (connection.pending.size() >= limits::pending_answers_max) hold(connection);
   when_durable();
 }
 
 void Broker::write_answer(ClientConnection& connection, const PendingAnswer& answer) {
-  if (!answer.packet.empty()) return send_packet(connection, answer.packet);
-  const bool ends = answer.type == PacketType::puback || answer.type == PacketType::pubcomp ||
-                    (answer.type == PacketType::pubrec && is_failure(answer.reason));
-  if (ends && connection.unacknowledged > 0) --connection.unacknowledged;
+  if (!answer.packet.empty()) {
+    connection.greeted = true;  // the first of them is the CONNACK
+    return send_packet(connection, answer.packet);
+  }
   encode_acknowledgement(connection.output, connection.protocol, answer.type, answer.packet_id, answer.reason);
   ++counts_.messages_sent;
   touch(connection);
@@ -191,16 +196,24 @@ void Broker::release_answers(ClientConnection& connection) {
     write_answer(connection, answer);
     if (connection.closed) return;
   }
-  if (!connection.pending.empty()) {
-    waiting_connections_.push_back(connection.id);
+  if (!connection.pending.empty()) waiting_connections_.push_back(connection.id);
+  resume(connection);
+}
+
+/// What comes in waits: for the CONNACK, because too many answers wait for the disk or for the client to read them, or
+/// because the client is not heard any more until its end.
+void Broker::hold(ClientConnection& connection) {
+  connection.held = true;
+  set_reading(connection, false);
+}
+
+void Broker::resume(ClientConnection& connection) {
+  if (!connection.held || !connection.greeted || connection.close_at != Monotonic::max() ||
+      connection.pending.size() > limits::pending_answers_max / 2 || !connection.has_room())
     return;
-  }
-  // Only a CONNACK holds the input (a client that is being punished has a date for its end).
-  if (connection.held && connection.close_at == Monotonic::max()) {
-    connection.held = false;
-    if (!paused_) set_reading(connection, true);
-    process_input(connection);
-  }
+  connection.held = false;
+  if (!paused_) set_reading(connection, true);
+  process_input(connection);
 }
 
 /// A packet to a 5.0 client never exceeds the size that it takes (section 3.1.2.11.4).

@@ -117,6 +117,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void answer(ClientConnection& connection, PendingAnswer answer);
   void write_answer(ClientConnection& connection, const PendingAnswer& answer);
   void release_answers(ClientConnection& connection);
+  void hold(ClientConnection& connection);
+  void resume(ClientConnection& connection);
   void send_packet(ClientConnection& connection, const Bytes& packet);
   void touch(ClientConnection& connection);
   void flush(ClientConnection& connection);

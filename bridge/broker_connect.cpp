@@ -87,7 +87,8 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
   counts_.clients_maximum = std::max(counts_.clients_maximum, ++counts_.clients_connected);
 
   if (v5) {
-    connack.receive_maximum = limits::receive_maximum;
+    // No Receive Maximum, which means the 65,535 that packet identifiers allow: widespread clients (npm's mqtt) do not
+    // count, and would be disconnected. What bounds us is that a client with many answers pending is not read.
     connack.maximum_packet_bytes = limits::packet_bytes_max;
     connack.topic_alias_maximum = limits::topic_alias_maximum;
     connack.shared_subscriptions = false;
@@ -103,10 +104,7 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
   first.ticket = wiped ? store_.open_ticket() : 0;
   answer(connection, std::move(first));
   if (connection.closed) return;
-  if (!connection.pending.empty()) {
-    connection.held = true;
-    set_reading(connection, false);
-  }
+  if (!connection.pending.empty()) hold(connection);
   spdlog::debug("mqtt: {} connected from {} ({}, session {})", client_id, connection.peer, v5 ? "5.0" : "3.1.1",
                 connack.session_present ? "resumed" : "new");
   if (lost > 0) {

@@ -51,13 +51,9 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
 
   const PacketType type = in.qos == Qos::exactly_once ? PacketType::pubrec : PacketType::puback;
   const bool wants_answer = in.qos != Qos::at_most_once;
-  if (wants_answer && ++connection.unacknowledged > limits::receive_maximum && connection.protocol == Protocol::mqtt_5)
-    return kick(connection, Reason::receive_maximum_exceeded, "more unacknowledged messages than the Receive Maximum");
   // One that was taken before: its answer waits for whatever the answers before it wait for.
-  if (in.qos == Qos::exactly_once && session.received.contains(in.packet_id)) {
-    if (connection.unacknowledged > 0) --connection.unacknowledged;
+  if (in.qos == Qos::exactly_once && session.received.contains(in.packet_id))
     return answer(connection, {session.received_ticket, type, in.packet_id, Reason::success, {}});
-  }
 
   Outcome outcome;
   if (!check_topic(in.topic)) {
@@ -82,9 +78,8 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
       // 3.1.1 cannot refuse. What may never be published is acknowledged and dropped; a full disk may get better, so
       // that client is not heard for a while and then closed, and will send it again.
       if (outcome.reason == Reason::quota_exceeded) {
-        connection.held = true;
         connection.close_at = clock_.monotonic() + limits::full_disk_patience;
-        return set_reading(connection, false);
+        return hold(connection);
       }
       outcome.reason = Reason::success;
     }

@@ -48,7 +48,8 @@ struct ClientConnection final : DeliverySink {
 
   // From CONNECT.
   Protocol protocol = Protocol::mqtt_3_1_1;
-  bool accepted = false;
+  bool accepted = false;  ///< its CONNECT was
+  bool greeted = false;   ///< its CONNACK was written
   Session* session = nullptr;
   std::uint16_t keep_alive_seconds = 0;
   std::uint16_t window = 0;  ///< the most that may be unacknowledged towards the client
@@ -60,7 +61,6 @@ struct ClientConnection final : DeliverySink {
   Bytes output;  ///< of this turn
   std::deque<PendingAnswer> pending;
   std::vector<std::string> aliases;       ///< by topic alias − 1
-  std::uint32_t unacknowledged = 0;       ///< QoS 1 and 2 from the client
   bool held = false;                      ///< what comes in waits
   Monotonic close_at = Monotonic::max();  ///< the disk refused a durable publish of a client that cannot be told
   bool reading = true;

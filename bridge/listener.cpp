@@ -223,6 +223,8 @@ void Listener::accept(const std::shared_ptr<Shared>& shared) {
     const tcp::endpoint peer = socket.remote_endpoint(unusable);
     if (!unusable) socket.non_blocking(true, unusable);
     if (!unusable) socket.set_option(tcp::no_delay(true), unusable);
+    if (!unusable)
+      socket.set_option(asio::socket_base::keep_alive(true), unusable);  // for clients without a keep-alive
     if (!unusable && !shared->broker->full()) {
       auto client = std::make_shared<Client>(shared, std::move(socket));
       shared->clients.insert(client);
