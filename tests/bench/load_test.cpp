@@ -40,7 +40,7 @@ Options options_for(const FakeServer& server, int qos, Version version = Version
   options.version = version;
   options.count = 100;
   options.window = 16;
-  options.settle_s = 0.3;
+  options.settle_s = 1;
   return options;
 }
 
@@ -150,7 +150,7 @@ TEST(LoadFaults, OpensTheWindowByForceWhenQos0LosesAllOfIt) {
     return n < 16 ? std::vector<Bytes>{} : std::vector<Bytes>{std::move(payload)};
   }));
   auto options = options_for(server, 0);
-  options.settle_s = 3;
+  options.settle_s = 2;
   const auto report = run_load(options);
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_EQ(report->stalls, 1u);
