@@ -151,6 +151,7 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
   void leave_half_open(Connection& connection);
   void remove(Connection& connection);
   void count(LinkEnd end) { ++stats_.ended[static_cast<std::size_t>(end)]; }
+  bool close_if_overfull(Connection& connection);
   void mark_dirty(Connection& connection);
   void queue(Outcome outcome);
   void deliver_outcomes();
@@ -328,7 +329,8 @@ void Links::Impl::received(Connection& connection) {
       events_.link_frame(connection.link, connection.node, type, body);
     }
   }
-  if (!connection.machine.output().empty()) mark_dirty(connection);  // pongs
+  if (connection.machine.output().empty() || connection.phase == Phase::closed) return;
+  if (!close_if_overfull(connection)) mark_dirty(connection);  // pongs
 }
 
 void Links::Impl::hello_came(Connection& connection, ByteView body) {
@@ -502,13 +504,17 @@ void Links::Impl::send(LinkId link, FrameType type, std::initializer_list<ByteVi
   Connection& connection = *found->second;
   connection.machine.send(type, parts);
   ++stats_.frames_out;
-  const auto unsent = connection.machine.unsent_bytes();
-  if (unsent > limits::link_output_bytes_max) {
-    const auto kept = found->second;
-    return end(connection, LinkEnd::overflow, fmt::format("the peer left {} bytes unread", unsent), false);
-  }
-  if (unsent >= limits::link_bulk_bytes_max) connection.was_bulky = true;
+  if (close_if_overfull(connection)) return;
+  if (connection.machine.unsent_bytes() >= limits::link_bulk_bytes_max) connection.was_bulky = true;
   mark_dirty(connection);
+}
+
+bool Links::Impl::close_if_overfull(Connection& connection) {
+  const auto unsent = connection.machine.unsent_bytes();
+  if (connection.phase != Phase::up || unsent <= limits::link_output_bytes_max) return false;
+  const auto kept = connection.shared_from_this();
+  end(connection, LinkEnd::overflow, fmt::format("the peer left {} bytes unread", unsent), false);
+  return true;
 }
 
 void Links::Impl::mark_dirty(Connection& connection) {
