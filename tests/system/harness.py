@@ -11,6 +11,7 @@ Nothing sleeps: conditions are waited for, with `diot wait` or wait_until. When 
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -29,6 +30,15 @@ from paho.mqtt.properties import Properties
 BUILD = os.environ.get("DIOT_BUILD") or os.path.join(os.path.dirname(__file__), "..", "..", "build", "dev")
 DIOT = os.path.join(os.path.abspath(BUILD), "diot")
 TIMEOUT_S = int(os.environ.get("DIOT_TEST_TIMEOUT", "60"))
+
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+libc = ctypes.CDLL(None)
+
+
+def die_with_the_test():
+    """In a child process: it goes when the test is killed too."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run(*command, timeout_s=TIMEOUT_S):
@@ -111,7 +121,7 @@ class Node:
         assert self.process is None, f"{self.name} runs already"
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([DIOT, "run"], env=self.environment(), stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, preexec_fn=die_with_the_test)
         if ready:
             self.diot("wait", "--ready", "--timeout", str(TIMEOUT_S), timeout_s=TIMEOUT_S + 10)
         return self
@@ -155,7 +165,7 @@ class Subscriber:
         self.lines = []
         self.process = subprocess.Popen(
             ["mosquitto_sub", "-p", str(node.mqtt_port), "-t", topic_filter, "-v", *options],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1, preexec_fn=die_with_the_test)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -244,7 +254,7 @@ class World:
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="diot-system.")
-        self.nodes, self.cleanup = [], contextlib.ExitStack()
+        self.nodes, self.subscribers, self.cleanup = [], [], contextlib.ExitStack()
 
     def __enter__(self):
         return self
@@ -278,6 +288,7 @@ class World:
     def subscribe(self, node, topic_filter, *options):
         """A subscriber that is closed with the world. For `@…` filters use node.wait_topic before publishing."""
         subscriber = Subscriber(node, topic_filter, *options)
+        self.subscribers.append(subscriber)
         self.cleanup.callback(subscriber.close)
         return subscriber
 

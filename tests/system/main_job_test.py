@@ -1,11 +1,21 @@
 """The main job of README.md, line by line: two homes, unmodified clients, one distributed broker."""
 
+import contextlib
 import json
+import re
+import sqlite3
 import unittest
 import urllib.error
 import urllib.request
 
 import harness
+
+
+def addresses_known(node):
+    """The overlay addresses in a home's store, which nobody must have open for writing meanwhile."""
+    with contextlib.closing(sqlite3.connect(f"file:{node.home}/diot.db?mode=ro", uri=True)) as store:
+        rows = store.execute("SELECT value FROM peer").fetchall()
+    return {address.decode() for value, in rows for address in re.findall(rb"127\.0\.0\.1:[0-9]+", value)}
 
 
 class MainJob(unittest.TestCase):
@@ -74,6 +84,45 @@ class MainJob(unittest.TestCase):
             bob.wait_topic("@alice/sensors/#", 30)
             alice.publish("sensors/a", "after bob's restart")
             again.wait_for("@alice/sensors/a after bob's restart")
+
+    def test_a_third_home_that_knows_bob_alone_finds_alice_through_the_dht(self):
+        with harness.World() as world:
+            alice = world.found("alice")
+            alice.diot("share", "add", "sensors/#", "--preset", "public")
+            alice.publish("sensors/kept", "retained", "-r")
+            bob = world.join(alice, "bob")
+            carol = world.join(bob, "carol", start=False)
+            self.assertEqual(addresses_known(carol), {f"127.0.0.1:{bob.overlay_port}"})
+            carol.start()
+            at_carol = world.subscribe(carol, "@alice/sensors/#", "-q", "1")
+            carol.wait_topic("@alice/sensors/#")
+            at_carol.wait_for("@alice/sensors/kept retained")
+            alice.publish("sensors/now", "live", "-q", "1")
+            at_carol.wait_for("@alice/sensors/now live")
+            to_alice, = [peer for peer in carol.json("peers")["peers"] if peer["handle"] == "alice"]
+            self.assertEqual(to_alice["state"], "up")
+            self.assertIn(f"127.0.0.1:{alice.overlay_port}", [to_alice["address"], *addresses_known(carol)])
+            self.assertGreater(carol.json("status")["dht_nodes"], 0)
+
+    def test_both_restart_and_a_persistent_session_misses_nothing(self):
+        with harness.World() as world:
+            alice = world.found("alice")
+            alice.diot("share", "add", "sensors/#", "--preset", "public")
+            bob = world.join(alice, "bob")
+            with world.paho(bob, "reader", clean=False) as reader:
+                self.assertEqual(reader.subscribe("@alice/sensors/#", 1), (1,))
+                bob.wait_topic("@alice/sensors/#")
+            bob.stop()
+            alice.publish("sensors/a", "while bob is off", "-q", "1")
+            alice.stop()
+            bob.start()
+            alice.start()
+            alice.publish("sensors/a", "while alice was off too", "-q", "1")
+            with world.paho(bob, "reader", clean=False) as reader:
+                self.assertTrue(reader.session_present)
+                reader.wait_for("@alice/sensors/a", "while alice was off too")
+                self.assertEqual([message.payload for message in reader.messages],
+                                 [b"while bob is off", b"while alice was off too"])
 
     def test_an_invite_is_good_once(self):
         with harness.World() as world:
