@@ -5,6 +5,7 @@
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/post.hpp>
+#include <atomic>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -78,7 +79,8 @@ struct PlayedNode final : Api {
       return done(Json{{"handle", "alice"}, {"shares", {{{"filter", "a\x1b[31m/#"}, {"preset", "public"}}}}});
     done(fail(Errc::not_permitted, "only an admin may"));
   }
-  int polls = 0, polls_until_done = 3;
+  std::atomic<int> polls = 0;
+  const int polls_until_done = 3;
   asio::io_context io;
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
   ControlServer server{io, *this};

@@ -1,6 +1,7 @@
 #include "tools/app/config.hpp"
 
 #include <gmock/gmock.h>
+#include <rapidcheck.h>
 
 #include "tests/tools/temporary_folder.hpp"
 #include "tools/app/home.hpp"
@@ -85,6 +86,28 @@ TEST(Config, HostileTextIsRefused) {
   std::string many = "mqtt.listen = [";
   for (int i = 0; i < 100; ++i) many += "\"127.0.0.1:1\", ";
   EXPECT_THAT(errors_of(head + many + "]"), HasSubstr("at most"));
+}
+
+TEST(Config, AnyChangeOfAFileIsReadOrExplained) {
+  Config config;
+  config.handle = "alice";
+  const std::string good = to_toml(config);
+  EXPECT_TRUE(rc::check([&] {
+    std::string text = good;
+    for (int change = *rc::gen::inRange(1, 6); change > 0; --change) {
+      const auto at = *rc::gen::inRange<std::size_t>(0, text.size());
+      const auto length = *rc::gen::inRange<std::size_t>(0, 12);
+      const auto inserted =
+          *rc::gen::container<std::string>(rc::gen::elementOf(std::string("[]{}=.,\"'\n#\\ax019-:\xff\0", 23)));
+      text.replace(at, length, inserted.substr(0, 8));
+      if (text.empty()) break;
+    }
+    const auto parsed = parse_config(text, "f");
+    if (parsed)
+      RC_ASSERT(parse_config(to_toml(*parsed), "f").value() == *parsed);
+    else
+      RC_ASSERT(parsed.error().message.starts_with("f:"));
+  }));
 }
 
 TEST(Config, AFileThatIsTooLargeIsNotRead) {

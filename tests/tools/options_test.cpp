@@ -1,6 +1,7 @@
 #include "tools/app/options.hpp"
 
 #include <gmock/gmock.h>
+#include <rapidcheck.h>
 
 namespace diot {
 namespace {
@@ -89,6 +90,25 @@ TEST(Options, VerbsToComeAreKnown) {
   const auto parsed = parse({"user", "add", "bob", "--whatever"});
   ASSERT_TRUE(std::holds_alternative<Invocation>(parsed));
   EXPECT_EQ(std::get<Invocation>(parsed).verb->place, VerbPlace::later);
+}
+
+TEST(Options, AnyWordsAreUnderstoodOrExplained) {
+  std::vector<std::string> known{"--json", "--help", "--",   "-",   "-x",     "--x=1", "",
+                                 "--=",    "=",      "\xff", "a b", "--uses", "1"};
+  for (const auto& verb : all_verbs()) known.emplace_back(verb.name.substr(0, verb.name.find(' ')));
+  for (const char* more :
+       {"add", "list", "show", "--filter", "--preset", "public", "--handle", "--yes", "--mqtt", "a:1,"})
+    known.emplace_back(more);
+  EXPECT_TRUE(rc::check([&] {
+    const auto words = *rc::gen::container<std::vector<std::string>>(rc::gen::elementOf(known));
+    std::vector<const char*> pointers;
+    for (const auto& word : words) pointers.push_back(word.c_str());
+    const auto parsed = parse(pointers);
+    if (const auto* answer = std::get_if<Answer>(&parsed))
+      RC_ASSERT(!answer->text.empty());
+    else
+      RC_ASSERT(std::get<Invocation>(parsed).verb != nullptr);
+  }));
 }
 
 TEST(CheckArgs, TakesWhatHttpAndSocketsSend) {
