@@ -103,8 +103,8 @@ Result<Invite> decode_invite(std::string_view text) {
   if (!bytes) return mistyped;
 
   Invite out;
-  PackReader in(*bytes, 32);
-  const auto elements = in.array(64);
+  PackReader in(*bytes, limits::invite_text_bytes_max);
+  const auto elements = in.array(limits::invite_text_bytes_max);  // a newer version may have any number
   const auto version = in.uint();
   if (in.ok() && version != 1)
     return fail(Errc::not_available, fmt::format("an invite of version {}: it needs a newer diot", version));

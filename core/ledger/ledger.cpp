@@ -100,7 +100,7 @@ Result<void> Ledger::Impl::check_header(const BlockView& block) const {
   const auto& header = block.header;
   if (header.network != state.network) return fail(Errc::invalid, "it is of another network");
   if (header.height != state.height() + 1)
-    return fail(Errc::invalid, fmt::format("block {} comes next", state.height() + 1));
+    return fail(Errc::invalid, fmt::format("it says that it is block {}", header.height));
   if (header.rules_version != state.genesis.rules_version)
     return fail(Errc::not_available,
                 fmt::format("it goes by rules version {}: install a newer diot", header.rules_version));
@@ -143,12 +143,12 @@ Result<void> Ledger::Impl::append(const BlockView& block) {
 }
 
 Result<void> Ledger::append(ByteView bytes) {
-  const auto block = decode_block(bytes);
-  if (!block)
-    return fail(block.error().code, fmt::format("block {}: {}", impl_->state.height() + 1, block.error().message));
-  if (auto appended = impl_->append(*block); !appended)
-    return fail(appended.error().code, fmt::format("block {}: {}", block->header.height, appended.error().message));
-  return {};
+  const auto height = impl_->state.height() + 1;
+  return decode_block(bytes)
+      .and_then([&](const BlockView& block) { return impl_->append(block); })
+      .map_error([&](const Error& error) {
+        return Error{error.code, fmt::format("block {}: {}", height, error.message)};
+      });
 }
 
 Result<void> Ledger::check_entry(ByteView bytes, WallMs now) const {

@@ -82,8 +82,8 @@ TEST_F(LedgerBlocks, AnUntouchedProposalIsAccepted) {
 TEST_F(LedgerBlocks, EveryFieldOfTheHeaderIsChecked) {
   expect_refused(changed([](auto& p) { p.header.rules_version = 2; }), Errc::not_available, "rules version 2");
   expect_refused(changed([](auto& p) { p.header.network.bytes[0] ^= 1; }), Errc::invalid, "another network");
-  expect_refused(changed([](auto& p) { p.header.height = 1; }), Errc::invalid, "block 1: block 2 comes next");
-  expect_refused(changed([](auto& p) { p.header.height = 3; }), Errc::invalid, "block 3: block 2 comes next");
+  expect_refused(changed([](auto& p) { p.header.height = 1; }), Errc::invalid, "block 2: it says that it is block 1");
+  expect_refused(changed([](auto& p) { p.header.height = 3; }), Errc::invalid, "block 2: it says that it is block 3");
   expect_refused(changed([](auto& p) { p.header.time = start_ms - 1; }), Errc::invalid, "its time is before");
   expect_refused(changed([](auto& p) { p.header.time = limits::wall_ms_max + 1; }), Errc::invalid, "malformed");
   expect_refused(changed([](auto& p) { p.header.previous.bytes[0] ^= 1; }), Errc::invalid, "does not follow");

@@ -59,7 +59,9 @@ TEST_F(LedgerVerify, AFlippedBitInAnyByteIsFoundInItsBlock) {
     for (std::size_t at = 0; at < block.size(); ++at) {
       auto flipped = block;
       flipped[at] ^= static_cast<std::uint8_t>(1 << random.u64() % 8);
-      ASSERT_FALSE(before.append(flipped)) << "block " << height << ", byte " << at;
+      const auto appended = before.append(flipped);
+      ASSERT_FALSE(appended) << "block " << height << ", byte " << at;
+      ASSERT_THAT(appended.error().message, ::testing::StartsWith("block " + std::to_string(height) + ": "));
     }
     ASSERT_EQ(why(before.append(block)), "");  // none of the attempts left a trace
     auto chain = world.blocks;
@@ -90,11 +92,11 @@ TEST_F(LedgerVerify, EveryFlippedBitOfTheGenesisIsFound) {
 TEST_F(LedgerVerify, AMissingSwappedOrRepeatedBlockIsFound) {
   const auto whole = world.blocks;
   world.blocks = {whole[0], whole[2], whole[3]};
-  EXPECT_REFUSED(verify(), Errc::invalid, "block 3: block 2 comes next");
+  EXPECT_REFUSED(verify(), Errc::invalid, "block 2: it says that it is block 3");
   world.blocks = {whole[0], whole[2], whole[1], whole[3]};
-  EXPECT_REFUSED(verify(), Errc::invalid, "block 3: block 2 comes next");
+  EXPECT_REFUSED(verify(), Errc::invalid, "block 2: it says that it is block 3");
   world.blocks = {whole[0], whole[1], whole[1]};
-  EXPECT_REFUSED(verify(), Errc::invalid, "block 2: block 3 comes next");
+  EXPECT_REFUSED(verify(), Errc::invalid, "block 3: it says that it is block 2");
 }
 
 TEST_F(LedgerVerify, ACutChainIsFoundByWhatIsPinned) {
