@@ -162,11 +162,12 @@ class Diot(System):
 class Case:
     """One row of a table: what diot-bench is to do, and with how many nodes."""
 
-    def __init__(self, name, *arguments, nodes=1, latency=True):
+    def __init__(self, name, *arguments, nodes=1, latency=True, fresh=False):
         self.name = name
         self.nodes = nodes
         self.arguments = arguments
         self.latency = latency  # also at 1000 messages/s
+        self.fresh = fresh  # a server of its own: what it held before would hide how its memory grows
 
 
 def size_name(size):
@@ -181,9 +182,9 @@ def basic_cases(nodes, where):
     ]
 
 
-def fast_cases(nodes=1):
-    def case(name, arguments):
-        return Case(name, *arguments.split(), nodes=nodes, latency=False)
+def fast_cases():
+    def case(name, arguments, fresh=False):
+        return Case(name, *arguments.split(), latency=False, fresh=fresh)
 
     return [
         case("QoS 0, 100 publishers → 1", "--publishers 100 --window 100"),
@@ -195,7 +196,7 @@ def fast_cases(nodes=1):
         case("100,000 wildcard subscriptions", "--unrelated 100000"),
         case("100,000 retained, replay", "--deliver retained --qos 1 --topics 100000"),
         case("offline session, QoS 1, 100,000", "--deliver offline --qos 1 --count 100000"),
-        case("10,000 idle connections", "--idle 10000 --rate 1000"),
+        case("9,990 idle connections", "--idle 9990 --rate 1000", fresh=True),
     ]
 
 
@@ -332,32 +333,42 @@ def machine_facts(folder, programs):
     ]
 
 
-def make_system(name, folder, options):
-    if name == "mosquitto":
-        return Mosquitto(name, folder, options.mosquitto)
-    return Diot(name, folder, options.diot)
+def start_system(name, nodes, folder, options):
+    system = Mosquitto(name, folder, options.mosquitto) if name == "mosquitto" else Diot(name, folder, options.diot)
+    try:
+        system.start(nodes)
+    except Exception:
+        system.stop()
+        raise
+    return system
+
+
+def run_case(case, system, figure, options):
+    duration = ["--duration", str(options.seconds)]
+    figure.runs.append(measure(options.bench, system, [*case.arguments, *duration]))
+    if case.latency:
+        figure.timed.append(measure(options.bench, system, [*case.arguments, "--rate", "1000", *duration]))
 
 
 def run_cases(cases, options, folder):
     figures = {(case.name, name): Figures() for case in cases for name in options.systems}
+    shared = sorted({case.nodes for case in cases if not case.fresh})
     for turn in range(options.rounds):
         systems = {}
         try:
             for name in options.systems:
-                for nodes in sorted({case.nodes for case in cases}):
-                    system = make_system(name, folder / f"{turn}-{name}-{nodes}", options)
-                    systems[name, nodes] = system
-                    system.start(nodes)
+                for nodes in shared:
+                    systems[name, nodes] = start_system(name, nodes, folder / f"{turn}-{name}-{nodes}", options)
             for case in cases:
-                order = options.systems if turn % 2 == 0 else options.systems[::-1]
-                for name in order:
-                    system, figure = systems[name, case.nodes], figures[case.name, name]
-                    duration = ["--duration", str(options.seconds)]
+                for name in options.systems if turn % 2 == 0 else options.systems[::-1]:
                     print(f"round {turn + 1}: {case.name}, {name}", file=sys.stderr)
-                    figure.runs.append(measure(options.bench, system, [*case.arguments, *duration]))
-                    if case.latency:
-                        rate = ["--rate", "1000", *duration]
-                        figure.timed.append(measure(options.bench, system, [*case.arguments, *rate]))
+                    place = folder / f"{turn}-{name}-{cases.index(case)}-fresh"
+                    system = start_system(name, case.nodes, place, options) if case.fresh else systems[name, case.nodes]
+                    try:
+                        run_case(case, system, figures[case.name, name], options)
+                    finally:
+                        if case.fresh:
+                            system.stop()
         finally:
             for system in systems.values():
                 system.stop()
