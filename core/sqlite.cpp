@@ -25,7 +25,7 @@ Result<SqliteConnection> SqliteConnection::open(const std::string& file) {
   out.connection_.reset(raw);
   if (code != SQLITE_OK) {
     if (!raw) return fail(Errc::io, fmt::format("cannot open the database {}: out of memory", file));
-    return tl::unexpected(out.error(fmt::format("cannot open the database {}", file)));
+    return tl::unexpected(out.error("cannot open the database"));
   }
   // The writer and the reader get into each other's way only for moments, while the log is set back.
   sqlite3_busy_timeout(raw, 5000);
@@ -34,7 +34,7 @@ Result<SqliteConnection> SqliteConnection::open(const std::string& file) {
 
 Result<void> SqliteConnection::run(const std::string& sql) {
   if (sqlite3_exec(connection_.get(), sql.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK) return {};
-  return tl::unexpected(error(fmt::format("database: {}", sql)));
+  return tl::unexpected(error(sql));
 }
 
 Result<SqliteStatement> SqliteConnection::prepare(std::string_view sql) {
@@ -42,21 +42,23 @@ Result<SqliteStatement> SqliteConnection::prepare(std::string_view sql) {
   if (sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw,
                          nullptr) == SQLITE_OK)
     return SqliteStatement(raw);
-  return tl::unexpected(error(fmt::format("database: {}", sql)));
+  return tl::unexpected(error(sql));
 }
 
 Result<std::int64_t> SqliteConnection::number(std::string_view sql) {
   auto statement = prepare(sql);
   if (!statement) return tl::unexpected(statement.error());
-  if (statement->step() != SQLITE_ROW) return tl::unexpected(error(fmt::format("database: {}", sql)));
+  if (statement->step() != SQLITE_ROW) return tl::unexpected(error(sql));
   return statement->number(0);
 }
 
 Error SqliteConnection::error(std::string_view doing) const {
   const int code = sqlite3_extended_errcode(connection_.get()), kind = code & 0xff;
+  const char* const file = sqlite3_db_filename(connection_.get(), "main");
   const char* const advice = kind == SQLITE_FULL ? "; free some space on this disk" : "";
   return {kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB ? Errc::corrupt : Errc::io,
-          fmt::format("{}: {} (SQLite {}){}", doing, sqlite3_errmsg(connection_.get()), code, advice)};
+          fmt::format("{}: {}: {} (SQLite {}){}", file ? file : "memory", doing, sqlite3_errmsg(connection_.get()),
+                      code, advice)};
 }
 
 }  // namespace diot

@@ -49,7 +49,7 @@ class SqliteConnection {
   Result<SqliteStatement> prepare(std::string_view sql);
   /// The one number that a statement like "PRAGMA user_version" answers with.
   Result<std::int64_t> number(std::string_view sql);
-  /// The last failure, as an Error: "<doing>: <why>". Errc::corrupt for a damaged file, else Errc::io.
+  /// The last failure, as an Error: "<file>: <doing>: <why>". Errc::corrupt for a damaged file, else Errc::io.
   Error error(std::string_view doing) const;
   sqlite3* get() const { return connection_.get(); }
 

@@ -232,8 +232,7 @@ Result<std::optional<Bytes>> SqliteStore::get(Table table, ByteView key) {
   statement.bind(1, key);
   Result<std::optional<Bytes>> out;
   switch (statement.step()) {
-    case SQLITE_DONE:
-      break;
+    case SQLITE_DONE: break;
     case SQLITE_ROW:
       if (const auto value = statement.bytes(0); statement.number(1) == row_checksum(table, key, value))
         out = to_bytes(value);
@@ -241,8 +240,7 @@ Result<std::optional<Bytes>> SqliteStore::get(Table table, ByteView key) {
         out = fail(Errc::corrupt,
                    fmt::format("{}: the row {} of table {} is damaged", reader_->file, shown(key), name_of(table)));
       break;
-    default:
-      out = tl::unexpected(reader_->connection.error(fmt::format("cannot read {}", reader_->file)));
+    default: out = tl::unexpected(reader_->connection.error("cannot read"));
   }
   statement.reset();
   return out;
@@ -265,7 +263,7 @@ Result<void> SqliteStore::scan(Table table, ByteView first, ByteView last,
     const int code = statement.step();
     if (code == SQLITE_DONE) break;
     if (code != SQLITE_ROW) {
-      out = tl::unexpected(reader_->connection.error(fmt::format("cannot read {}", reader_->file)));
+      out = tl::unexpected(reader_->connection.error("cannot read"));
       break;
     }
     const auto key = statement.bytes(0), value = statement.bytes(1);

@@ -1,4 +1,5 @@
-"""Unmodified clients (mosquitto_pub/sub, paho, npm mqtt; 3.1.1 and 5) as publishers at alice, read at home and at bob."""
+"""Unmodified clients (mosquitto_pub/sub, paho, npm mqtt; 3.1.1 and 5): each publishes at alice, each reads there and at
+bob."""
 
 import itertools
 import json
@@ -33,9 +34,10 @@ class NpmClient:
             self.events.append(json.loads(line))
 
     def wait_for(self, timeout_s=harness.TIMEOUT_S, **members):
-        return harness.wait_until(
-            lambda: next((e for e in list(self.events) if all(e.get(k) == v for k, v in members.items())), None), timeout_s,
-            what=f"{members} (there: {self.events[-5:]})")
+        def found():
+            return next((e for e in list(self.events) if all(e.get(k) == v for k, v in members.items())), None)
+
+        return harness.wait_until(found, timeout_s, what=f"{members} (there: {self.events[-5:]})")
 
     def order(self, **order):
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -204,8 +206,9 @@ class Clients(unittest.TestCase):
             reader.subscribe("@alice/open/#")
             bob.wait_topic("@alice/open/#")
             world.paho(bob).publish("@alice/open/x", "3.1.1: acknowledged and dropped", 1)
-            answer = subprocess.run(["mosquitto_pub", "-p", str(bob.mqtt_port), "-t", "@alice/open/x", "-m", "5", "-q", "1",
-                                     "-V", "mqttv5", "-d"], capture_output=True, text=True, timeout=harness.TIMEOUT_S)
+            answer = subprocess.run(["mosquitto_pub", "-p", str(bob.mqtt_port), "-t", "@alice/open/x", "-m", "5", "-q",
+                                     "1", "-V", "mqttv5", "-d"], capture_output=True, text=True,
+                                    timeout=harness.TIMEOUT_S)
             self.assertIn("RC:135", (answer.stdout + answer.stderr).replace(" ", ""))  # 0x87
             alice.publish("open/x", "alice's own", "-q", "1")
             here.wait_for("open/x", "alice's own")

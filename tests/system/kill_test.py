@@ -86,7 +86,7 @@ class Kill(unittest.TestCase):
             last.start()
             world.cleanup.callback(last.end)
         for qos in (1, 2):
-            harness.wait_until(lambda: reader.counts[f"@alice/bench/last/{qos}", 0], what=f"the last message, QoS {qos}")
+            harness.wait_until(lambda: reader.counts[f"@alice/bench/last/{qos}", 0], what=f"the last of QoS {qos}")
 
     @staticmethod
     def state(publishers, reader):

@@ -1,5 +1,5 @@
-"""What no share covers is seen nowhere outside: not by clients, in files, API answers, logs or the memory of other homes'
-nodes (which holds what came over links and what the DHT stores there)."""
+"""What no share covers is seen nowhere outside: not by clients, in files, API answers, logs or the memory of other
+homes' nodes (which holds what came over links and what the DHT stores there)."""
 
 import contextlib
 import itertools
@@ -40,7 +40,8 @@ def memory_of(node):
         for line in maps:
             where, rights = line.split()[:2]
             first, end = (int(part, 16) for part in where.split("-"))
-            if not rights.startswith("rw") or end - first > 1 << 30:  # a sanitizer's reserved shadow is no memory of ours
+            # Not a sanitizer's reserved shadow, which is no memory of ours.
+            if not rights.startswith("rw") or end - first > 1 << 30:
                 continue
             memory.seek(first)
             with contextlib.suppress(OSError, ValueError):
@@ -120,7 +121,7 @@ class Leak(unittest.TestCase):
             for subscriber in told:
                 subscriber.wait_for(f"@alice/open/told {opened}")
 
-            messages = "\n".join(f"{message.topic} {message.payload} {message.properties}" for message in watcher.messages)
+            messages = "\n".join(f"{one.topic} {one.payload} {one.properties}" for one in watcher.messages)
             at_home = [("alice's clients", messages.encode()), *files_of(alice), *memory_of(alice)]
             found_at_home = seen(at_home)
             unknown = [one for one in secrets if one.split("-")[-1] not in found_at_home]
