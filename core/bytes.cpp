@@ -15,7 +15,9 @@ std::string to_hex(ByteView bytes) {
   return out;
 }
 
+// libsodium takes no null pointers, not even for nothing.
 std::optional<Bytes> from_hex(std::string_view text) {
+  if (text.empty()) return Bytes{};
   Bytes out(text.size() / 2);
   std::size_t written = 0;
   if (text.size() % 2 != 0 ||
@@ -27,6 +29,7 @@ std::optional<Bytes> from_hex(std::string_view text) {
 
 std::string to_base64url(ByteView bytes) {
   constexpr int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
+  if (bytes.empty()) return {};
   std::string out(sodium_base64_encoded_len(bytes.size(), variant), '\0');
   sodium_bin2base64(out.data(), out.size(), bytes.data(), bytes.size(), variant);
   out.pop_back();  // libsodium's terminating zero
@@ -34,7 +37,8 @@ std::string to_base64url(ByteView bytes) {
 }
 
 std::optional<Bytes> from_base64url(std::string_view text) {
-  Bytes out(text.size() * 3 / 4);
+  if (text.empty()) return Bytes{};
+  Bytes out(text.size() * 3 / 4 + 1);  // one to spare: never null
   std::size_t written = 0;
   const char* end = nullptr;
   if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written, &end,

@@ -98,7 +98,7 @@ TEST(Config, AnyChangeOfAFileIsReadOrExplained) {
       const auto at = *rc::gen::inRange<std::size_t>(0, text.size());
       const auto length = *rc::gen::inRange<std::size_t>(0, 12);
       const auto inserted =
-          *rc::gen::container<std::string>(rc::gen::elementOf(std::string("[]{}=.,\"'\n#\\ax019-:\xff\0", 23)));
+          *rc::gen::container<std::string>(rc::gen::elementOf(std::string("[]{}=.,\"'\n#\\ax019-:\xff\0", 21)));
       text.replace(at, length, inserted.substr(0, 8));
       if (text.empty()) break;
     }
