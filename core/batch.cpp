@@ -108,11 +108,11 @@ Result<PlainBody> read_body(ByteView body, std::uint32_t count) {
   return out;
 }
 
-std::vector<Hash> leaves_of(const PlainBody& body) {
+std::vector<Hash> leaves_of(ByteView seed, std::span<const ByteView> records) {
   std::vector<Hash> out;
-  out.reserve(body.records.size());
-  for (std::uint32_t index = 0; index < body.records.size(); ++index)
-    out.push_back(leaf_of(salt_of(body.seed, index), body.records[index]));
+  out.reserve(records.size());
+  for (const auto& record : records)
+    out.push_back(leaf_of(salt_of(seed, static_cast<std::uint32_t>(out.size())), record));
   return out;
 }
 
@@ -163,6 +163,11 @@ Result<Record> decode_record(ByteView bytes) {
   return out;
 }
 
+struct BatchView::Tree {
+  PlainBody parts;
+  MerkleTree merkle;
+};
+
 Result<BatchView> BatchView::parse(ByteView wire) {
   auto header = read_header(wire);
   if (!header) return tl::unexpected(header.error());
@@ -184,9 +189,9 @@ Result<void> BatchView::verify(const NetworkId& network) const {
   if (blake2b(body) != header.body_hash) return fail(Errc::invalid, "batch: the body is not the one that was signed");
   if (!header.has_root || body[0] != plain) return {};
   // Else a retained record would be good in its batch and bad on its own.
-  const auto parts = read_body(body, header.count);
-  if (!parts) return tl::unexpected(parts.error());
-  if (merkle_root(leaves_of(*parts)) != header.root)
+  const auto built = tree();
+  if (!built) return tl::unexpected(built.error());
+  if ((*built)->merkle.root() != header.root)
     return fail(Errc::invalid, "batch: the Merkle root is not that of its records");
   return {};
 }
@@ -197,32 +202,33 @@ Result<std::vector<ByteView>> BatchView::records() const {
   return std::move(parts->records);
 }
 
-Result<Bytes> BatchView::proof_of(std::uint32_t index) const {
-  auto proofs = proofs_of(std::span(&index, 1));
-  if (!proofs) return tl::unexpected(proofs.error());
-  return std::move(proofs->front());
+Result<const BatchView::Tree*> BatchView::tree() const {
+  if (!tree_) {
+    auto parts = read_body(body, header.count);
+    if (!parts) return tl::unexpected(parts.error());
+    MerkleTree merkle(leaves_of(parts->seed, parts->records));
+    tree_ = std::make_shared<const Tree>(Tree{std::move(*parts), std::move(merkle)});
+  }
+  return tree_.get();
 }
 
-Result<std::vector<Bytes>> BatchView::proofs_of(std::span<const std::uint32_t> indexes) const {
+Result<Bytes> BatchView::proof_of(std::uint32_t index) const {
+  expect(index < header.count, "a proof of a record that is not in the batch");
   if (!header.has_root) return fail(Errc::invalid, "batch: no Merkle root, so no proof of a single record");
-  const auto parts = read_body(body, header.count);
-  if (!parts) return tl::unexpected(parts.error());
-  const MerkleTree tree(leaves_of(*parts));
-  std::vector<Bytes> out;
-  for (const auto index : indexes) {
-    expect(index < header.count, "a proof of a record that is not in the batch");
-    const auto path = tree.path(index);
-    Bytes& proof = out.emplace_back();
-    proof.reserve(header_bytes.size() + 21 + path.size() * Hash::size + parts->records[index].size());
-    ByteWriter to(proof);
-    to.raw(header_bytes);
-    to.u32(index);
-    to.raw(salt_of(parts->seed, index));
-    to.u8(static_cast<std::uint8_t>(path.size()));
-    for (const auto& hash : path) to.raw(hash);
-    to.raw(parts->records[index]);
-  }
-  return out;
+  const auto built = tree();
+  if (!built) return tl::unexpected(built.error());
+  const auto& [parts, merkle] = **built;
+  const auto path = merkle.path(index);
+  Bytes proof;
+  proof.reserve(header_bytes.size() + 21 + path.size() * Hash::size + parts.records[index].size());
+  ByteWriter to(proof);
+  to.raw(header_bytes);
+  to.u32(index);
+  to.raw(salt_of(parts.seed, index));
+  to.u8(static_cast<std::uint8_t>(path.size()));
+  for (const auto& hash : path) to.raw(hash);
+  to.raw(parts.records[index]);
+  return proof;
 }
 
 BatchWriter::BatchWriter(Stream stream, const ChannelId& channel, const Incarnation& incarnation, const Hash& previous)
@@ -262,11 +268,8 @@ Bytes BatchWriter::seal(const std::vector<Bytes>& records, bool has_root, Hybrid
   header.policy_version = policy_version;
   header.previous = previous_;
   if (has_root) {
-    std::vector<Hash> leaves;
-    leaves.reserve(records.size());
-    for (std::uint32_t index = 0; index < records.size(); ++index)
-      leaves.push_back(leaf_of(salt_of(seed, index), records[index]));
-    header.root = merkle_root(leaves);
+    const std::vector<ByteView> views(records.begin(), records.end());
+    header.root = merkle_root(leaves_of(seed, views));
   }
   header.body_hash = blake2b(body);
   header.body_bytes = static_cast<std::uint32_t>(body.size());

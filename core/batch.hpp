@@ -3,8 +3,7 @@
 // "Batch" (frozen).
 
 #include <cstdint>
-#include <optional>
-#include <span>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -62,7 +61,8 @@ Bytes encode_record(const Record& record);
 Result<Record> decode_record(ByteView bytes);
 
 /// A batch as on the wire, parsed but with nothing believed yet. Views into the bytes it was parsed from.
-struct BatchView {
+class BatchView {
+ public:
   BatchHeader header;
   ByteView header_bytes;  ///< 276 bytes, signature included
   ByteView body;          ///< empty if only the header came
@@ -77,9 +77,13 @@ struct BatchView {
   /// with has_root: the caller sees to that after decode_record.
   Result<std::vector<ByteView>> records() const;
   /// The proof of one record: header, salt, path (docs/protocol.md, "Retained record"). Errc::invalid without has_root.
+  /// The tree is built once for all of a batch's proofs (by verify, if that came first).
   Result<Bytes> proof_of(std::uint32_t index) const;
-  /// The same for several of the batch's records, in that order: the tree is built once.
-  Result<std::vector<Bytes>> proofs_of(std::span<const std::uint32_t> indexes) const;
+
+ private:
+  struct Tree;
+  Result<const Tree*> tree() const;
+  mutable std::shared_ptr<const Tree> tree_;
 };
 
 /// Forms batches of one log of one writer: numbers, chains, signs.

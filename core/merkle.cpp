@@ -48,6 +48,8 @@ MerkleTree::MerkleTree(std::vector<Hash> leaves) {
   }
 }
 
+Hash MerkleTree::root() const { return levels_.back().empty() ? sha256({}) : levels_.back().front(); }
+
 std::vector<Hash> MerkleTree::path(std::size_t index) const {
   expect(index < levels_.front().size(), "a Merkle path of a leaf that is not there");
   std::vector<Hash> out;

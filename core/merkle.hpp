@@ -22,6 +22,7 @@ Hash merkle_root(const std::vector<Hash>& leaves);
 class MerkleTree {
  public:
   explicit MerkleTree(std::vector<Hash> leaves);
+  Hash root() const;
   /// Audit path of RFC 6962 section 2.1.1, leaf to root. `index` is that of a leaf.
   std::vector<Hash> path(std::size_t index) const;
 

@@ -32,6 +32,7 @@ std::vector<Hash> numbered_leaves(std::size_t count) {
 }
 
 TEST(Merkle, published_roots) {
+  EXPECT_EQ(MerkleTree({}).root(), merkle_root({}));
   EXPECT_EQ(merkle_root({}).hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   const char* const roots[] = {"6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
                                "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -65,8 +66,10 @@ TEST(Merkle, every_path_leads_to_the_root_and_to_no_other_place) {
   for (std::size_t size = 1; size <= 33; ++size) {
     const auto leaves = numbered_leaves(size);
     const auto root = merkle_root(leaves);
+    const MerkleTree tree(leaves);
+    ASSERT_EQ(tree.root(), root);
     for (std::size_t index = 0; index < size; ++index) {
-      const auto path = MerkleTree(leaves).path(index);
+      const auto path = tree.path(index);
       ASSERT_EQ(merkle_root_from_path(leaves[index], index, size, path), root);
       for (std::size_t other = 0; other < size; ++other) {
         if (other != index) {
