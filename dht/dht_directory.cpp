@@ -330,9 +330,6 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
 
   void put(Published& mine, Time now) {
     auto value = std::make_shared<dht::Value>(type_of(mine.kind), mine.record, value_id_of(mine.signer));
-    // Not sent: other nodes know this value as number 0, so the library takes ours for newer and sends it in full,
-    // instead of refreshing whatever they have under this id.
-    value->seq = 1;
     const auto number = ++mine.put_number;
     mine.next_put = now + jittered(timing_.value_life / 2);
     dht::DoneCallbackSimple done = [this, key = mine.key, number, generation = generation_](bool stored) {
