@@ -100,6 +100,7 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
     Bytes record;
     NodeId signer;
     Time next_put{};
+    bool fresh = true;  ///< not put yet since it was published
     DhtTiming::Duration retry;
     std::uint64_t put_number = 0;  ///< of the put under way, so that answers to earlier ones are told apart
   };
@@ -282,8 +283,7 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
     if (!record || value.type != type_of(record->kind) || value.id != value_id_of(record->signer) ||
         key != key_hash(record->kind, record->subject, network_))
       return std::nullopt;
-    if (record->kind == DirectoryKind::catalogue && !may_sign_(record->kind, record->subject, record->signer))
-      return std::nullopt;
+    if (!may_sign_(record->kind, record->subject, record->signer)) return std::nullopt;
     return std::move(*record);
   }
 
@@ -324,6 +324,7 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
     mine.record = std::move(bytes);
     mine.signer = record->signer;
     mine.next_put = {};
+    mine.fresh = true;
     mine.retry = timing_.put_retry;
     turn();
   }
@@ -331,7 +332,9 @@ struct DhtDirectory::Impl : std::enable_shared_from_this<Impl> {
   void put(Published& mine, Time now) {
     auto value = std::make_shared<dht::Value>(type_of(mine.kind), mine.record, value_id_of(mine.signer));
     const auto number = ++mine.put_number;
-    mine.next_put = now + jittered(timing_.value_life / 2);
+    // The second one soon: some node may not have had the block yet that lets us sign.
+    mine.next_put = now + jittered(mine.fresh ? timing_.second_put : timing_.value_life / 2);
+    mine.fresh = false;
     dht::DoneCallbackSimple done = [this, key = mine.key, number, generation = generation_](bool stored) {
       if (generation != generation_) return;
       const auto it = published_.find(key);

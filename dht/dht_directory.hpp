@@ -28,13 +28,15 @@ struct DhtTiming {
   Duration outage_after{10'000};       ///< without a good node, having had one
   Duration warm_up_after{5'000};       ///< plus up to as much again, so that nodes that start together spread
   Duration value_life{60 * 60'000};    ///< how long other nodes keep a value; put again at half of it
+  Duration second_put{60'000};         ///< after the first put of a record; then at half of its life
   Duration put_retry{5'000};           ///< after a put that no node took; doubled up to a minute
   Duration put_again_min{15'000};      ///< between puts because of new nodes, in a network of few
 };
 
 class DhtDirectory final : public Directory {
  public:
-  /// Whether the ledger lets `signer` speak for `subject`; asked for catalogues, of others as of our own.
+  /// Whether the ledger knows `signer` and lets it speak for `subject` (a node, for itself). Asked for every record that
+  /// is to be stored here for another node, or was found.
   using MaySign = std::function<bool(DirectoryKind kind, ByteView subject, const NodeId& signer)>;
 
   /// `clock` must run with std::chrono::steady_clock, which the library reads by itself. All references outlive this.

@@ -151,7 +151,7 @@ class DhtDirectoryTest : public ::testing::Test {
     auto out = std::make_unique<DhtDirectory>(
         io_, test_key(next_key_++).node_id(), network, key,
         [this](DirectoryKind kind, ByteView subject, const NodeId& signer) {
-          EXPECT_EQ(kind, DirectoryKind::catalogue);
+          if (kind == DirectoryKind::node) return !strangers_.contains(signer);
           return speakers_[std::string(as_text(subject))].contains(signer);
         },
         clock_, random_, timing_);
@@ -208,7 +208,8 @@ class DhtDirectoryTest : public ::testing::Test {
   SystemClock clock_;
   SystemRandom random_;
   DhtTiming timing_;
-  std::map<std::string, std::set<NodeId>> speakers_;
+  std::map<std::string, std::set<NodeId>> speakers_;  ///< of each handle
+  std::set<NodeId> strangers_;                        ///< nodes that the ledger does not know
   std::uint64_t next_key_ = 1000;
 };
 
@@ -328,6 +329,10 @@ TEST_F(DhtDirectoryTest, WhoMayNotSignIsNeitherStoredNorBelieved) {
   outlaw.put(key_hash(DirectoryKind::catalogue, as_bytes("alice")), 0x1002, catalogue_record("alice", mallory, 99),
              value_id(mallory));
   ASSERT_TRUE(wait_for([&] { return a->status().refused_values > 0 && b->status().refused_values > 0; }));
+  strangers_ = {mallory.node_id()};
+  const auto asked = a->status().refused_values;
+  outlaw.put(key_hash(DirectoryKind::node, mallory.node_id()), 0x1001, node_record(mallory, 1), value_id(mallory));
+  ASSERT_TRUE(wait_for([&] { return a->status().refused_values > asked; }));
   EXPECT_EQ(a->status().stored_values, 0);
   EXPECT_EQ(b->status().stored_values, 0);
   const auto before = a->status().refused_values;
@@ -505,6 +510,20 @@ TEST_F(DhtDirectoryTest, WorksBetweenFamiliesThroughANodeThatHasBoth) {
   const auto alice = test_key(1);
   four->publish(DirectoryKind::node, alice.node_id(), node_record(alice, 1));
   EXPECT_TRUE(finds(*six, DirectoryKind::node, alice.node_id(), 1));
+}
+
+TEST_F(DhtDirectoryTest, WhoDidNotKnowTheSignerYetIsAskedAgainSoon) {
+  timing_.second_put = 1s;
+  auto a = open();
+  auto b = join(*a);
+  ASSERT_TRUE(connected(*a, 1));
+  ASSERT_TRUE(connected(*b, 1));
+  const auto bob = test_key(2);
+  speakers_["bob"] = {};
+  b->publish(DirectoryKind::catalogue, as_bytes("bob"), catalogue_record("bob", bob, 1));
+  ASSERT_TRUE(wait_for([&] { return a->status().refused_values > 0; }));
+  speakers_["bob"] = {bob.node_id()};
+  EXPECT_TRUE(wait_for([&] { return a->status().stored_values == 1; }));
 }
 
 TEST_F(DhtDirectoryTest, SendsNoRecordThatDoesNotVerify) {
