@@ -137,32 +137,25 @@ void Broker::handle(ClientConnection& connection, const RawPacket& packet) {
     return kick(connection, Reason::protocol_error, "the first packet was not CONNECT");
   }
   switch (packet.type) {
-    case PacketType::publish:
-      return on_publish(connection, packet);
+    case PacketType::publish: return on_publish(connection, packet);
     case PacketType::puback:
     case PacketType::pubrec:
     case PacketType::pubrel:
-    case PacketType::pubcomp:
-      return on_acknowledgement(connection, packet);
-    case PacketType::subscribe:
-      return on_subscribe(connection, packet);
-    case PacketType::unsubscribe:
-      return on_unsubscribe(connection, packet);
+    case PacketType::pubcomp: return on_acknowledgement(connection, packet);
+    case PacketType::subscribe: return on_subscribe(connection, packet);
+    case PacketType::unsubscribe: return on_unsubscribe(connection, packet);
     case PacketType::pingreq:
       if (!packet.body.empty()) return kick(connection, Reason::malformed_packet, "PINGREQ with a body");
       encode_ping(connection.output, PacketType::pingresp);
       ++counts_.messages_sent;
       return touch(connection);
-    case PacketType::disconnect:
-      return on_disconnect(connection, packet);
+    case PacketType::disconnect: return on_disconnect(connection, packet);
     case PacketType::auth:
       if (connection.protocol == Protocol::mqtt_5)
         if (auto auth = decode_auth(packet); !auth) return kick(connection, auth.error().reason, auth.error().what);
       return kick(connection, Reason::protocol_error, "AUTH in a connection that began without authentication");
-    case PacketType::connect:
-      return kick(connection, Reason::protocol_error, "a second CONNECT");
-    default:
-      return kick(connection, Reason::protocol_error, "a packet that only a server sends");
+    case PacketType::connect: return kick(connection, Reason::protocol_error, "a second CONNECT");
+    default: return kick(connection, Reason::protocol_error, "a packet that only a server sends");
   }
 }
 

@@ -146,7 +146,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   // broker_publish.cpp: messages
   void on_publish(ClientConnection& connection, const RawPacket& packet);
   void on_acknowledgement(ClientConnection& connection, const RawPacket& packet);
-  Outcome publish(const MessagePtr& message, const Session* from);
+  Outcome publish(MessagePtr message, const Session* from);
   bool keep_retained(const MessagePtr& message);
   void match(std::string_view topic, const Session* from);
   void deliver_to_matches(const MessagePtr& message, Ticket ticket, bool as_retained);

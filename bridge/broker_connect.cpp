@@ -27,10 +27,8 @@ bool may_come_from_client(Reason reason) {
     case Reason::message_rate_too_high:
     case Reason::quota_exceeded:
     case Reason::administrative_action:
-    case Reason::payload_format_invalid:
-      return true;
-    default:
-      return false;
+    case Reason::payload_format_invalid: return true;
+    default: return false;
   }
 }
 
@@ -81,6 +79,7 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
   session->will = std::move(connect->will);
   connection.session = session;
   connection.accepted = true;
+  connection.resumed = connack.session_present;
   connection.keep_alive_seconds = connect->keep_alive_seconds;
   connection.window = std::min(connect->receive_maximum, limits::in_flight_max);
   connection.can_change_expiry = connect->session_expiry_seconds > 0;
@@ -245,8 +244,8 @@ void Broker::publish_will(Session& session) {
   const auto outcome =
       check_topic(message->topic) ? publish(message, &session) : Outcome{Reason::topic_name_invalid, 0};
   if (is_failure(outcome.reason))
-    spdlog::warn("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will.topic,
-                 static_cast<int>(outcome.reason));
+    spdlog::debug("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will.topic,
+                  static_cast<int>(outcome.reason));
 }
 
 void Broker::end_session(Session& session) {

@@ -110,8 +110,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
         case Outbox::Pubrec::released:
           return answer(connection,
                         {session.stored ? store_.open_ticket() : 0, PacketType::pubrel, id, Reason::success, {}});
-        case Outbox::Pubrec::failed:
-          return pump(session);
+        case Outbox::Pubrec::failed: return pump(session);
         case Outbox::Pubrec::unknown:
           if (is_failure(parsed->reason)) return;
           return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found, {}});
@@ -120,16 +119,19 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
     case PacketType::pubcomp:
       if (session.outbox.pubcomp(id)) pump(session);
       return;
-    default:
-      break;
+    default: break;
   }
   // PUBREL
-  if (session.received.erase(id) == 0)
-    return answer(connection, {0, PacketType::pubcomp, id, Reason::packet_identifier_not_found, {}});
+  if (session.received.erase(id) == 0) {
+    // In a resumed session its PUBCOMP was lost on the way, which is no error (section 3.7.2.1), and clients (npm's mqtt)
+    // would take the code for one.
+    const Reason reason = connection.resumed ? Reason::success : Reason::packet_identifier_not_found;
+    return answer(connection, {session.received_ticket, PacketType::pubcomp, id, reason, {}});
+  }
   Ticket ticket = 0;
   if (session.stored) {
     store_.erase(Table::inflight, received_key(session.number, id));
-    ticket = store_.open_ticket();
+    ticket = session.received_ticket = store_.open_ticket();
     turn_.touch();
   }
   answer(connection, {ticket, PacketType::pubcomp, id, Reason::success, {}});
@@ -138,11 +140,18 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
 // Routing ----------------------------------------------------------------------------------------------------
 
 /// Takes a message of a client of this node (or its will). All that it changes is in the transaction that is open now.
-Broker::Outcome Broker::publish(const MessagePtr& message, const Session* from) {
+Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
   const bool foreign = message->topic.starts_with('@');
   if (message->topic.starts_with('$') || (foreign && overlay_.route_of(message->topic) == Route::not_permitted)) {
     ++counts_.publish_not_permitted;
     return {Reason::not_authorized, 0};
+  }
+  if (disk_refuses_ && message->retain && message->qos == Qos::at_most_once) {
+    // QoS 0 goes on, but what nobody waits for must not pile up before a full disk.
+    ++counts_.retained_refused;
+    auto plain = std::make_shared<Message>(*message);
+    plain->retain = false;
+    message = std::move(plain);
   }
   match(message->topic, from);
   bool on_disk = false;

@@ -49,6 +49,7 @@ struct ClientConnection final : DeliverySink {
   // From CONNECT.
   Protocol protocol = Protocol::mqtt_3_1_1;
   bool accepted = false;  ///< its CONNECT was
+  bool resumed = false;   ///< it found a session
   bool greeted = false;   ///< its CONNACK was written
   Session* session = nullptr;
   std::uint16_t keep_alive_seconds = 0;

@@ -41,6 +41,7 @@ struct Listener::Shared {
   Broker* broker;  ///< nullptr: the listener is gone
   tcp::acceptor acceptor;
   asio::steady_timer pause;
+  bool failing = false;  ///< the last accept did, and it was said
   HostPort address;
   std::unordered_set<std::shared_ptr<Client>> clients;
   std::array<std::uint8_t, read_buffer_bytes> buffer;  ///< what one read brought; used up before the next one
@@ -212,13 +213,15 @@ void Listener::accept(const std::shared_ptr<Shared>& shared) {
   shared->acceptor.async_accept([shared](std::error_code error, tcp::socket socket) {
     if (!shared->broker || !shared->acceptor.is_open()) return;
     if (error) {
-      spdlog::warn("mqtt: a connection was not accepted: {}", error.message());
+      if (!std::exchange(shared->failing, true))
+        spdlog::warn("mqtt: connections are not accepted: {}", error.message());
       shared->pause.expires_after(accept_pause);
       shared->pause.async_wait([shared](std::error_code stopped) {
         if (!stopped && shared->acceptor.is_open()) accept(shared);
       });
       return;
     }
+    shared->failing = false;
     std::error_code unusable;
     const tcp::endpoint peer = socket.remote_endpoint(unusable);
     if (!unusable) socket.non_blocking(true, unusable);

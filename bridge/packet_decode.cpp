@@ -51,84 +51,38 @@ Will read_will(PacketReader& in, Protocol protocol, std::uint8_t flags) {
 
 void take_connect_property(const PropertyValue& value, Connect& connect) {
   switch (value.id) {
-    case Property::session_expiry:
-      connect.session_expiry_seconds = value.number;
-      break;
-    case Property::receive_maximum:
-      connect.receive_maximum = static_cast<std::uint16_t>(value.number);
-      break;
-    case Property::maximum_packet_size:
-      connect.maximum_packet_bytes = value.number;
-      break;
-    case Property::topic_alias_maximum:
-      connect.topic_alias_maximum = static_cast<std::uint16_t>(value.number);
-      break;
-    case Property::request_response_information:
-      connect.request_response_information = value.number;
-      break;
-    case Property::request_problem_information:
-      connect.request_problem_information = value.number;
-      break;
-    case Property::authentication_method:
-      connect.authentication_method.emplace(value.text);
-      break;
-    case Property::authentication_data:
-      connect.authentication_data = to_bytes(value.text);
-      break;
-    default:
-      break;
+    case Property::session_expiry: connect.session_expiry_seconds = value.number; break;
+    case Property::receive_maximum: connect.receive_maximum = static_cast<std::uint16_t>(value.number); break;
+    case Property::maximum_packet_size: connect.maximum_packet_bytes = value.number; break;
+    case Property::topic_alias_maximum: connect.topic_alias_maximum = static_cast<std::uint16_t>(value.number); break;
+    case Property::request_response_information: connect.request_response_information = value.number; break;
+    case Property::request_problem_information: connect.request_problem_information = value.number; break;
+    case Property::authentication_method: connect.authentication_method.emplace(value.text); break;
+    case Property::authentication_data: connect.authentication_data = to_bytes(value.text); break;
+    default: break;
   }
 }
 
 void take_connack_property(const PropertyValue& value, Connack& connack) {
   switch (value.id) {
-    case Property::session_expiry:
-      connack.session_expiry_seconds = value.number;
-      break;
-    case Property::receive_maximum:
-      connack.receive_maximum = static_cast<std::uint16_t>(value.number);
-      break;
-    case Property::maximum_qos:
-      connack.maximum_qos = static_cast<Qos>(value.number);
-      break;
-    case Property::retain_available:
-      connack.retain_available = value.number;
-      break;
-    case Property::maximum_packet_size:
-      connack.maximum_packet_bytes = value.number;
-      break;
-    case Property::assigned_client_identifier:
-      connack.assigned_client_id = value.text;
-      break;
-    case Property::topic_alias_maximum:
-      connack.topic_alias_maximum = static_cast<std::uint16_t>(value.number);
-      break;
-    case Property::reason_string:
-      connack.reason_string = value.text;
-      break;
-    case Property::user_property:
-      connack.user.emplace_back(value.text, value.second);
-      break;
-    case Property::wildcard_subscription_available:
-      connack.wildcard_subscriptions = value.number;
-      break;
-    case Property::subscription_identifiers_available:
-      connack.subscription_identifiers = value.number;
-      break;
-    case Property::shared_subscription_available:
-      connack.shared_subscriptions = value.number;
-      break;
+    case Property::session_expiry: connack.session_expiry_seconds = value.number; break;
+    case Property::receive_maximum: connack.receive_maximum = static_cast<std::uint16_t>(value.number); break;
+    case Property::maximum_qos: connack.maximum_qos = static_cast<Qos>(value.number); break;
+    case Property::retain_available: connack.retain_available = value.number; break;
+    case Property::maximum_packet_size: connack.maximum_packet_bytes = value.number; break;
+    case Property::assigned_client_identifier: connack.assigned_client_id = value.text; break;
+    case Property::topic_alias_maximum: connack.topic_alias_maximum = static_cast<std::uint16_t>(value.number); break;
+    case Property::reason_string: connack.reason_string = value.text; break;
+    case Property::user_property: connack.user.emplace_back(value.text, value.second); break;
+    case Property::wildcard_subscription_available: connack.wildcard_subscriptions = value.number; break;
+    case Property::subscription_identifiers_available: connack.subscription_identifiers = value.number; break;
+    case Property::shared_subscription_available: connack.shared_subscriptions = value.number; break;
     case Property::server_keep_alive:
       connack.server_keep_alive_seconds = static_cast<std::uint16_t>(value.number);
       break;
-    case Property::response_information:
-      connack.response_information = value.text;
-      break;
-    case Property::server_reference:
-      connack.server_reference = value.text;
-      break;
-    default:
-      break;
+    case Property::response_information: connack.response_information = value.text; break;
+    case Property::server_reference: connack.server_reference = value.text; break;
+    default: break;
   }
 }
 
@@ -163,8 +117,7 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
   packet.flags = input[0] & 0x0F;
   if (input[0] < 0x10) return violates(Reason::malformed_packet, "packet type 0");
   switch (packet.type) {
-    case PacketType::publish:
-      break;
+    case PacketType::publish: break;
     case PacketType::pubrel:
     case PacketType::subscribe:
     case PacketType::unsubscribe:

@@ -22,19 +22,13 @@ void write_property_if(PacketWriter& list, Property id, std::string_view value) 
 /// The code of a 3.1.1 CONNACK.
 std::uint8_t return_code(Reason reason) {
   switch (reason) {
-    case Reason::success:
-      return 0;
-    case Reason::unsupported_protocol_version:
-      return 1;
-    case Reason::client_identifier_not_valid:
-      return 2;
-    case Reason::bad_user_name_or_password:
-      return 4;
+    case Reason::success: return 0;
+    case Reason::unsupported_protocol_version: return 1;
+    case Reason::client_identifier_not_valid: return 2;
+    case Reason::bad_user_name_or_password: return 4;
     case Reason::not_authorized:
-    case Reason::banned:
-      return 5;
-    default:
-      return 3;
+    case Reason::banned: return 5;
+    default: return 3;
   }
 }
 

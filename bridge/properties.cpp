@@ -68,14 +68,10 @@ const char* out_of_range(Property id, std::uint32_t number) {
     case Property::subscription_identifiers_available:
     case Property::shared_subscription_available:
       return number > 1 ? "a property that is 0 or 1 has another value" : nullptr;
-    case Property::receive_maximum:
-      return number == 0 ? "a Receive Maximum of 0" : nullptr;
-    case Property::maximum_packet_size:
-      return number == 0 ? "a Maximum Packet Size of 0" : nullptr;
-    case Property::subscription_identifier:
-      return number == 0 ? "a Subscription Identifier of 0" : nullptr;
-    default:
-      return nullptr;
+    case Property::receive_maximum: return number == 0 ? "a Receive Maximum of 0" : nullptr;
+    case Property::maximum_packet_size: return number == 0 ? "a Maximum Packet Size of 0" : nullptr;
+    case Property::subscription_identifier: return number == 0 ? "a Subscription Identifier of 0" : nullptr;
+    default: return nullptr;
   }
 }
 
@@ -133,26 +129,13 @@ bool PacketReader::next_property(PropertyPlace place, std::uint64_t& seen, Prope
   }
   seen |= std::uint64_t{1} << id;
   switch (rule.kind) {
-    case Kind::none:
-      break;
-    case Kind::byte:
-      value.number = u8();
-      break;
-    case Kind::two:
-      value.number = u16();
-      break;
-    case Kind::four:
-      value.number = u32();
-      break;
-    case Kind::varint:
-      value.number = varint();
-      break;
-    case Kind::text:
-      value.text = text();
-      break;
-    case Kind::binary:
-      value.text = as_text(binary());
-      break;
+    case Kind::none: break;
+    case Kind::byte: value.number = u8(); break;
+    case Kind::two: value.number = u16(); break;
+    case Kind::four: value.number = u32(); break;
+    case Kind::varint: value.number = varint(); break;
+    case Kind::text: value.text = text(); break;
+    case Kind::binary: value.text = as_text(binary()); break;
     case Kind::pair:
       value.text = text();
       value.second = text();
@@ -173,20 +156,11 @@ void PacketWriter::varint(std::uint32_t value) {
 void PacketWriter::property(Property id, std::uint32_t value) {
   u8(static_cast<std::uint8_t>(id));
   switch (rules[static_cast<std::size_t>(id)].kind) {
-    case Kind::byte:
-      u8(static_cast<std::uint8_t>(value));
-      break;
-    case Kind::two:
-      u16(static_cast<std::uint16_t>(value));
-      break;
-    case Kind::four:
-      u32(value);
-      break;
-    case Kind::varint:
-      varint(value);
-      break;
-    default:
-      expect(false, "a property written with another type");
+    case Kind::byte: u8(static_cast<std::uint8_t>(value)); break;
+    case Kind::two: u16(static_cast<std::uint16_t>(value)); break;
+    case Kind::four: u32(value); break;
+    case Kind::varint: varint(value); break;
+    default: expect(false, "a property written with another type");
   }
 }
 
@@ -224,26 +198,13 @@ void write_message_properties(PacketWriter& out, const Properties& properties,
 
 bool read_message_property(const PropertyValue& value, Properties& into) {
   switch (value.id) {
-    case Property::payload_format:
-      into.payload_format = static_cast<std::uint8_t>(value.number);
-      return true;
-    case Property::message_expiry:
-      into.expiry_seconds = value.number;
-      return true;
-    case Property::content_type:
-      into.content_type.emplace(value.text);
-      return true;
-    case Property::response_topic:
-      into.response_topic.emplace(value.text);
-      return true;
-    case Property::correlation_data:
-      into.correlation_data = to_bytes(value.text);
-      return true;
-    case Property::user_property:
-      into.user.emplace_back(value.text, value.second);
-      return true;
-    default:
-      return false;
+    case Property::payload_format: into.payload_format = static_cast<std::uint8_t>(value.number); return true;
+    case Property::message_expiry: into.expiry_seconds = value.number; return true;
+    case Property::content_type: into.content_type.emplace(value.text); return true;
+    case Property::response_topic: into.response_topic.emplace(value.text); return true;
+    case Property::correlation_data: into.correlation_data = to_bytes(value.text); return true;
+    case Property::user_property: into.user.emplace_back(value.text, value.second); return true;
+    default: return false;
   }
 }
 

@@ -50,7 +50,7 @@ struct Session {
   std::uint32_t expiry_seconds;
   std::map<std::string, Subscription, std::less<>> subscriptions;  ///< by the filter as the client gave it
   std::unordered_set<PacketId> received;                           ///< QoS 2, PUBREL not yet
-  Ticket received_ticket = 0;                                      ///< of the newest of them
+  Ticket received_ticket = 0;                                      ///< of the newest change of them
   Outbox outbox;
   ClientConnection* connection = nullptr;
   std::optional<Will> will;

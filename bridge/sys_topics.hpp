@@ -23,7 +23,7 @@ struct BrokerCounts {
   std::uint64_t publish_dropped = 0;        ///< not given to a client: it reads too slowly, or takes no such packet
   std::uint64_t publish_not_permitted = 0;  ///< topics that this node may not write
   std::uint64_t queue_lost = 0;             ///< given up at a session's bound, or unreadable on disk
-  std::uint64_t retained_refused = 0;       ///< not kept, at limits::retained_count_max
+  std::uint64_t retained_refused = 0;       ///< not kept: at limits::retained_count_max, or the disk is full
   std::uint64_t expired = 0;                ///< messages whose expiry came first
   std::uint64_t sessions_expired = 0;
   std::uint64_t violations = 0;    ///< connections closed for breaking a rule

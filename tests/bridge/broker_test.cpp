@@ -540,6 +540,19 @@ TEST(Publishing, ExpiryCountsTheTimeHeld) {
   EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH t=later q1 #2 expiry:50"));
 }
 
+TEST(Publishing, ALostPubcompIsSentAgainWithoutComplaint) {
+  World world;
+  TestClient client(world);
+  client.connect("a", true);
+  client.publish("t", "x", 2, 9);
+  client.pubrel(9);
+  world.run();
+  client.lose();
+  client.connect("a", true);
+  client.pubrel(9);
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK present", "PUBCOMP #9"));
+}
+
 // Flow control ------------------------------------------------------------------------------------------------
 
 TEST(FlowControl, NoMoreIsInFlightThanTheClientTakes) {

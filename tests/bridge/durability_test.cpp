@@ -333,12 +333,8 @@ TEST_P(DurabilityTest, RandomDeathsLoseNothing) {
           from.publish("t", std::to_string(next++), qos, id);
           break;
         }
-        case 4:
-          here.store->hold();
-          break;
-        case 5:
-          here.store->release();
-          break;
+        case 4: here.store->hold(); break;
+        case 5: here.store->release(); break;
         case 6:
           if (random() % 4 == 0) {
             here.run();
@@ -352,8 +348,7 @@ TEST_P(DurabilityTest, RandomDeathsLoseNothing) {
             to.connect("to", true);
           }
           break;
-        default:
-          break;
+        default: break;
       }
       if (quiet) here.store->release();
       if (random() % 2 || quiet)
@@ -513,6 +508,9 @@ TEST_P(DurabilityTest, AFullDiskRefusesWhatItCannotKeep) {
   world.run();
   clean.publish("u", "3", 1, 3);  // and what needs no disk
   EXPECT_THAT(clean.take(), ElementsAre("PUBACK #3"));
+  clean.publish("u", "not kept", 0, 0, true);
+  EXPECT_THAT(listener.take(), ElementsAre("PUBLISH u=3 q1 #1", "PUBLISH u=not kept"));
+  EXPECT_EQ(world.retained->size(), 0u);
   clean.publish("u", "4", 1, 4, true);
   if (GetParam() == Protocol::mqtt_5) {
     EXPECT_THAT(clean.take(), ElementsAre("PUBACK #4 0x97"));

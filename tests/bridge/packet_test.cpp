@@ -461,14 +461,9 @@ TEST(AnyBytes, NeverDoMoreThanBreakARule) {
     for (auto changes = random() % 4; changes > 0; --changes) {
       const std::size_t at = random() % bytes.size();
       switch (random() % 3) {
-        case 0:
-          bytes[at] = static_cast<std::uint8_t>(random());
-          break;
-        case 1:
-          bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at));
-          break;
-        default:
-          bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(random()));
+        case 0: bytes[at] = static_cast<std::uint8_t>(random()); break;
+        case 1: bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at)); break;
+        default: bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(random()));
       }
       if (bytes.empty()) bytes.push_back(0x30);
     }
@@ -480,36 +475,18 @@ TEST(AnyBytes, NeverDoMoreThanBreakARule) {
       EXPECT_TRUE(parsed || is_failure(parsed.error().reason)) << to_hex(bytes);
     };
     switch ((*packet)->type) {
-      case PacketType::connect:
-        note(decode_connect(**packet));
-        break;
-      case PacketType::connack:
-        note(decode_connack(**packet, protocol));
-        break;
-      case PacketType::publish:
-        note(decode_publish(**packet, protocol));
-        break;
-      case PacketType::subscribe:
-        note(decode_subscribe(**packet, protocol));
-        break;
-      case PacketType::unsubscribe:
-        note(decode_unsubscribe(**packet, protocol));
-        break;
-      case PacketType::disconnect:
-        note(decode_disconnect(**packet, protocol));
-        break;
-      case PacketType::auth:
-        note(decode_auth(**packet));
-        break;
+      case PacketType::connect: note(decode_connect(**packet)); break;
+      case PacketType::connack: note(decode_connack(**packet, protocol)); break;
+      case PacketType::publish: note(decode_publish(**packet, protocol)); break;
+      case PacketType::subscribe: note(decode_subscribe(**packet, protocol)); break;
+      case PacketType::unsubscribe: note(decode_unsubscribe(**packet, protocol)); break;
+      case PacketType::disconnect: note(decode_disconnect(**packet, protocol)); break;
+      case PacketType::auth: note(decode_auth(**packet)); break;
       case PacketType::suback:
-      case PacketType::unsuback:
-        note(decode_subscribe_answer(**packet, protocol));
-        break;
+      case PacketType::unsuback: note(decode_subscribe_answer(**packet, protocol)); break;
       case PacketType::pingreq:
-      case PacketType::pingresp:
-        break;
-      default:
-        note(decode_acknowledgement(**packet, protocol));
+      case PacketType::pingresp: break;
+      default: note(decode_acknowledgement(**packet, protocol));
     }
   }
   EXPECT_GT(accepted, 1000u);

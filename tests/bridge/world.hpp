@@ -333,12 +333,9 @@ class TestClient final : public ClientTransport {
         for (auto reason : answer.reasons) text += " " + to_hex(Bytes{static_cast<std::uint8_t>(reason)});
         return text;
       }
-      case PacketType::pingresp:
-        return "PINGRESP";
-      case PacketType::disconnect:
-        return "DISCONNECT" + hex(decode_disconnect(packet, protocol_).value().reason);
-      default:
-        return "?";
+      case PacketType::pingresp: return "PINGRESP";
+      case PacketType::disconnect: return "DISCONNECT" + hex(decode_disconnect(packet, protocol_).value().reason);
+      default: return "?";
     }
   }
 
