@@ -312,6 +312,13 @@ Result<Json> check_args(const Verb& verb, const Json& args) {
 }
 
 std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv) {
+  const auto usage = [](std::string_view message, std::string_view command) {
+    return Answer{fmt::format("diot: {}\nRun `diot {}--help`.\n", message, command), true};
+  };
+  std::string path;  // of the verb that the arguments got to, with a blank behind
+  if (auto mistake = find_mistake(argc, argv, path); !mistake.empty()) return usage(mistake, path);
+  // Only the verbs that are meant need a parser.
+  const std::string_view first = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
   CLI::App app("One MQTT broker made of everybody's home gateways.", "diot");
   app.require_subcommand(1);
   app.footer(
@@ -323,6 +330,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   std::map<const Verb*, std::vector<std::unique_ptr<Binding>>> bindings;
   for (const auto& verb : verbs) {
     const auto blank = verb.name.find(' ');
+    if (!first.empty() && verb.name.substr(0, blank) != first) continue;
     CLI::App* parent = &app;
     if (blank != verb.name.npos) {
       auto& noun = parents[std::string(verb.name.substr(0, blank))];
@@ -342,12 +350,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     command->add_flag("--json", json, "print the result as JSON");
     if (verb.place == later) command->allow_extras();
   }
-  const auto usage = [](std::string_view message, std::string_view command) {
-    return Answer{fmt::format("diot: {}\nRun `diot {}--help`.\n", message, command), true};
-  };
-  std::string path;  // of the verb that the arguments got to, with a blank behind
   try {
-    if (auto mistake = find_mistake(argc, argv, path); !mistake.empty()) return usage(mistake, path);
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     const CLI::App* asked = &app;  // the innermost subcommand that was named
@@ -361,7 +364,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     return usage(error.what(), path);
   }
   for (const auto& verb : verbs) {
-    if (!commands.at(&verb)->parsed()) continue;
+    if (const auto command = commands.find(&verb); command == commands.end() || !command->second->parsed()) continue;
     Invocation out{&verb, Json::object(), json};
     if (verb.place == later) return out;
     for (const auto& binding : bindings.at(&verb)) {
