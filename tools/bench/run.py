@@ -277,11 +277,12 @@ def ratio(over, under):
 
 def print_table(cases, names, figures):
     first, second = names if len(names) == 2 else (names[0], None)
+    timed = any(case.latency for case in cases)
     head = ["case"] + [f"{name} messages/s" for name in names]
     head += [f"{second} ÷ {first}"] if second else []
     head += [f"{name} CPU µs" for name in names]
     head += [f"{first} ÷ {second}"] if second else []
-    head += [f"{name} p50 / p99 µs at 1000/s" for name in names]
+    head += [f"{name} p50 / p99 µs at 1000/s" for name in names] if timed else []
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
     for case in cases:
@@ -290,8 +291,10 @@ def print_table(cases, names, figures):
         row += [ratio(of[1].rate(), of[0].rate())] if second else []
         row += [number(figure.cpu(), ".2f") for figure in of]
         row += [ratio(of[0].cpu(), of[1].cpu())] if second else []
-        row += [f"{number(f.latency('p50_us'), '.0f')} / {number(f.latency('p99_us'), '.0f')}" for f in of]
+        if timed:
+            row += [f"{number(f.latency('p50_us'), '.0f')} / {number(f.latency('p99_us'), '.0f')}" for f in of]
         print("| " + " | ".join(row) + " |")
+    print()
     for case in cases:
         for name in names:
             for note in figures[case.name, name].notes():
@@ -325,7 +328,9 @@ def machine_facts(folder, programs):
     for program, argument in programs:
         done = subprocess.run([program, argument], capture_output=True, text=True, check=False)
         text = (done.stdout or done.stderr).strip()
-        versions.append(text.splitlines()[0] if text else program)
+        line = " ".join(text.splitlines()[0].split()) if text else "version unknown"
+        name = pathlib.Path(program).name
+        versions.append(line if line.startswith(name) else f"{name} {line}")
     return [
         f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, Linux {platform.release()}, {system}; "
         f"load average at the start {os.getloadavg()[0]:.1f}",
