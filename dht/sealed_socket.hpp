@@ -2,7 +2,7 @@
 // The UDP of the DHT: every datagram is sealed with the network's key, so that on a private network a stranger's bytes
 // never reach the DHT's parser. Layout: docs/protocol.md, "DHT datagrams".
 //
-// There is no time window: a replayed datagram is harmless because stored values change only to a higher seq.
+// There is no time window: a replayed datagram changes no record, because that takes a higher seq (docs/security.md).
 
 #include <asio/io_context.hpp>
 #include <asio/ip/udp.hpp>
