@@ -165,15 +165,9 @@ static Result<void> read_signed(ByteView bytes, Entry& out) {
   std::string error;
   if (!in.ok()) return malformed("it is not in the form of one");
   switch (kind) {
-    case static_cast<std::uint64_t>(EntryKind::register_):
-      out.body = read_register(in, error);
-      break;
-    case static_cast<std::uint64_t>(EntryKind::update):
-      out.body = read_update(in, error);
-      break;
-    case static_cast<std::uint64_t>(EntryKind::renew):
-      out.body = read_renew(in);
-      break;
+    case static_cast<std::uint64_t>(EntryKind::register_): out.body = read_register(in, error); break;
+    case static_cast<std::uint64_t>(EntryKind::update): out.body = read_update(in, error); break;
+    case static_cast<std::uint64_t>(EntryKind::renew): out.body = read_renew(in); break;
     default:
       if (kind == 0 || kind > kind_max) return malformed(fmt::format("there is no kind {}", kind));
       return fail(Errc::not_available, fmt::format("entries of kind {} are not available yet", kind));

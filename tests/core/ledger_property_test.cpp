@@ -125,21 +125,11 @@ Bytes mutated(Bytes bytes, SeededRandom& random) {
   for (auto times = random.u64() % 4 + 1; times > 0 && !bytes.empty(); --times) {
     const auto at = static_cast<std::ptrdiff_t>(random.u64() % bytes.size());
     switch (random.u64() % 6) {
-      case 0:
-        bytes[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1 << random.u64() % 8);
-        break;
-      case 1:
-        bytes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(random.u64());
-        break;
-      case 2:
-        bytes.insert(bytes.begin() + at, static_cast<std::uint8_t>(random.u64()));
-        break;
-      case 3:
-        bytes.erase(bytes.begin() + at);
-        break;
-      case 4:
-        bytes.resize(static_cast<std::size_t>(at));
-        break;
+      case 0: bytes[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1 << random.u64() % 8); break;
+      case 1: bytes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(random.u64()); break;
+      case 2: bytes.insert(bytes.begin() + at, static_cast<std::uint8_t>(random.u64())); break;
+      case 3: bytes.erase(bytes.begin() + at); break;
+      case 4: bytes.resize(static_cast<std::size_t>(at)); break;
       default: {
         const auto from = static_cast<std::ptrdiff_t>(random.u64() % bytes.size());
         const Bytes piece(bytes.begin() + std::min(from, at), bytes.begin() + std::max(from, at));
