@@ -31,10 +31,10 @@ std::size_t FrameParser::pending_frame_bytes() const {
 
 std::span<std::uint8_t> FrameParser::room() {
   const std::size_t held = end_ - begin_;
-  std::size_t wanted = held + read_bytes;
-  // A length above the bound is refused by next(); it never makes the buffer grow.
-  if (const auto frame = pending_frame_bytes(); frame <= length_bytes + frame_bytes_max_)
-    wanted = std::max(wanted, frame);
+  // Room for the whole frame at once, so that its bytes are not moved with every read. A length above the bound is
+  // refused by next(); it never makes the buffer grow.
+  const std::size_t frame = pending_frame_bytes();
+  const std::size_t wanted = std::max(held, frame <= length_bytes + frame_bytes_max_ ? frame : 0) + read_bytes;
   const bool shrinks = held == 0 && capacity_ > idle_buffer_bytes && last_frame_bytes_ <= idle_buffer_bytes;
   if (wanted > capacity_ || shrinks) {
     // Untouched pages of a large buffer cost nothing, so a peer that only declares a large frame gains nothing.

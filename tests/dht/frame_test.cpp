@@ -103,6 +103,24 @@ TEST(FrameParser, MemoryFollowsTheFramesUpAndDown) {
   EXPECT_LE(parser.capacity(), 4 * FrameParser::read_bytes);
 }
 
+TEST(FrameParser, TheBytesOfALargeFrameStayWhereTheyWereRead) {
+  // However small the pieces: moving a large frame with each of them would cost a hostile peer nothing and us much.
+  FrameParser parser(limits::frame_bytes_max);
+  const auto wire = wire_of({{FrameType::batch, Bytes(300'000, 7)}});
+  std::size_t moves = 0;
+  const std::uint8_t* next = nullptr;
+  for (std::size_t at = 0; at < wire.size(); ++at) {
+    const auto room = parser.room();
+    ASSERT_GE(room.size(), FrameParser::read_bytes);
+    moves += room.data() != next;
+    room[0] = wire[at];
+    parser.filled(1);
+    next = room.data() + 1;
+    ASSERT_EQ(parser.next()->has_value(), at + 1 == wire.size());
+  }
+  EXPECT_LE(moves, 2u);
+}
+
 TEST(FrameParser, AnyBytesAreSurvived) {
   EXPECT_TRUE(rc::check([](const std::vector<std::uint8_t>& garbage) {
     FrameParser parser(4096);
