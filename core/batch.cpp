@@ -23,8 +23,9 @@ constexpr std::size_t seed_bytes = 16, salt_bytes = 16;
 using Salt = std::array<std::uint8_t, salt_bytes>;
 
 Salt salt_of(ByteView seed, std::uint32_t index) {
-  Bytes number;
-  ByteWriter(number).u32(index);
+  const std::array<std::uint8_t, 4> number{static_cast<std::uint8_t>(index >> 24),
+                                           static_cast<std::uint8_t>(index >> 16),
+                                           static_cast<std::uint8_t>(index >> 8), static_cast<std::uint8_t>(index)};
   Salt out;
   blake2b_keyed(out, seed, {number});
   return out;
