@@ -20,14 +20,15 @@ inline constexpr std::size_t session_queue_count_max = 100'000;   ///< messages 
 inline constexpr std::size_t session_queue_bytes_max = 64 << 20;  ///< … and their payloads' bytes
 inline constexpr std::size_t retained_count_max = 1'000'000;
 inline constexpr std::size_t client_output_bytes_max = 4 << 20;  ///< unsent bytes of one client before QoS 0 is dropped
-inline constexpr std::size_t pending_answers_max = 8192;          ///< to one client while the disk works; above it it is not read
-inline constexpr std::uint16_t in_flight_max = 1024;             ///< unacknowledged QoS 1/2 to one client
-inline constexpr std::uint16_t topic_alias_maximum = 16;         ///< of one client to us
-inline constexpr std::size_t output_high_water_bytes = 256 << 10;///< unsent bytes above which a queue waits
-inline constexpr std::size_t spool_memory_bytes_max = 64 << 20;  ///< messages of all persistent queues kept in memory
-inline constexpr std::size_t spool_batch_bytes_max = 1 << 20;    ///< read back as a whole
-inline constexpr auto full_disk_patience = 10s;                  ///< a 3.1.1 client is not read, then closed
-inline constexpr auto connect_deadline = 10s;                    ///< from TCP accept to CONNECT
+inline constexpr std::size_t pending_answers_max =
+    8192;                                             ///< to one client while the disk works; above it it is not read
+inline constexpr std::uint16_t in_flight_max = 1024;  ///< unacknowledged QoS 1/2 to one client
+inline constexpr std::uint16_t topic_alias_maximum = 16;           ///< of one client to us
+inline constexpr std::size_t output_high_water_bytes = 256 << 10;  ///< unsent bytes above which a queue waits
+inline constexpr std::size_t spool_memory_bytes_max = 64 << 20;    ///< messages of all persistent queues kept in memory
+inline constexpr std::size_t spool_batch_bytes_max = 1 << 20;      ///< read back as a whole
+inline constexpr auto full_disk_patience = 10s;                    ///< a 3.1.1 client is not read, then closed
+inline constexpr auto connect_deadline = 10s;                      ///< from TCP accept to CONNECT
 
 // Store -----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t store_pending_bytes_max = 64

@@ -36,12 +36,8 @@ void MemoryStore::commit() {
     Rows& table = rows(change.table);
     const Bytes key = to_bytes(change.key);
     switch (change.kind) {
-      case StoreChanges::Kind::put:
-        table[key] = to_bytes(change.value);
-        break;
-      case StoreChanges::Kind::erase:
-        table.erase(key);
-        break;
+      case StoreChanges::Kind::put: table[key] = to_bytes(change.value); break;
+      case StoreChanges::Kind::erase: table.erase(key); break;
       case StoreChanges::Kind::erase_range: {
         const Bytes last = to_bytes(change.last);
         if (last.empty() || key < last)

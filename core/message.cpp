@@ -58,24 +58,16 @@ bool read_properties(PackReader& in, Properties& properties) {
   bool ok = true;
   for (auto left = in.map(256); left > 0 && in.ok(); --left) {
     switch (in.uint()) {
-      case payload_format:
-        properties.payload_format = static_cast<std::uint8_t>(in.uint(1));
-        break;
-      case message_expiry:
-        properties.expiry_seconds = static_cast<std::uint32_t>(in.uint(0xffffffff));
-        break;
-      case content_type:
-        properties.content_type = read_string(in, ok);
-        break;
+      case payload_format: properties.payload_format = static_cast<std::uint8_t>(in.uint(1)); break;
+      case message_expiry: properties.expiry_seconds = static_cast<std::uint32_t>(in.uint(0xffffffff)); break;
+      case content_type: properties.content_type = read_string(in, ok); break;
       case response_topic:
         properties.response_topic = read_string(in, ok);
         // A topic name to publish to: an empty one or a wildcard would make the receiving client drop its connection.
         ok = ok && !properties.response_topic->empty() &&
              properties.response_topic->find_first_of("+#") == std::string::npos;
         break;
-      case correlation_data:
-        properties.correlation_data = to_bytes(in.bin(string_bytes_max));
-        break;
+      case correlation_data: properties.correlation_data = to_bytes(in.bin(string_bytes_max)); break;
       case user_property: {
         auto count = in.array(user_properties_max);
         ok = ok && count > 0;  // none is written by leaving the key out
@@ -87,8 +79,7 @@ bool read_properties(PackReader& in, Properties& properties) {
         }
         break;
       }
-      default:
-        in.skip();
+      default: in.skip();
     }
   }
   return ok && in.ok();

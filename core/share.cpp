@@ -110,28 +110,16 @@ Result<SharePolicy> decode_policy(ByteView bytes, bool removed, ReadClass read) 
     }
     present |= std::uint64_t{1} << key;
     switch (key) {
-      case filter:
-        out.filter = in.str(policy_bytes_max);
-        break;
-      case readers:
-        list(out.readers);
-        break;
+      case filter: out.filter = in.str(policy_bytes_max); break;
+      case readers: list(out.readers); break;
       case write_class:
         unknown = unknown || in.uint() != static_cast<std::uint8_t>(WriteClass::list);
         out.write = WriteClass::list;
         break;
-      case writers:
-        list(out.writers);
-        break;
-      case approvals:
-        out.approve = static_cast<std::uint32_t>(in.uint(list_max));
-        break;
-      case approvers:
-        list(out.approvers);
-        break;
-      default:
-        unknown = true;
-        in.skip();
+      case writers: list(out.writers); break;
+      case approvals: out.approve = static_cast<std::uint32_t>(in.uint(list_max)); break;
+      case approvers: list(out.approvers); break;
+      default: unknown = true; in.skip();
     }
   }
   const auto has = [&](Key key) { return (present >> key & 1) != 0; };

@@ -50,8 +50,7 @@ Result<DirectoryRecord> decode_directory_record(ByteView bytes, const NetworkId&
     case static_cast<std::uint64_t>(DirectoryKind::catalogue):
       if (out.subject.empty()) return fail(Errc::invalid, "directory record: no subject");
       break;
-    default:
-      return fail(Errc::not_available, "directory record: unknown kind");
+    default: return fail(Errc::not_available, "directory record: unknown kind");
   }
   out.kind = static_cast<DirectoryKind>(kind);
   if (!verify(key_of(out.signer), signature, "directory", network, unsigned_bytes))

@@ -28,8 +28,7 @@ bool is_known(FrameType type) {
     case FrameType::batch:
     case FrameType::range_get:
     case FrameType::range_gap:
-    case FrameType::retained:
-      return true;
+    case FrameType::retained: return true;
   }
   return false;
 }
@@ -57,8 +56,7 @@ Result<std::optional<Frame>> LinkMachine::next(Monotonic now) {
       return frame;
     }
     switch (type) {
-      case FrameType::hello:
-        return fail(Errc::invalid, "a second hello");
+      case FrameType::hello: return fail(Errc::invalid, "a second hello");
       case FrameType::ping:
         if (body.size() != sizeof ping_number_) return fail(Errc::invalid, "a malformed ping");
         send(FrameType::pong, {body});

@@ -43,42 +43,24 @@ std::vector<std::uint8_t> source_of(asio::ip::address address) {
 
 std::string_view name_of(LinkEnd end) {
   switch (end) {
-    case LinkEnd::closed_here:
-      return "closed here";
-    case LinkEnd::closed_by_peer:
-      return "closed by peer";
-    case LinkEnd::lost:
-      return "lost";
-    case LinkEnd::silent:
-      return "silent";
-    case LinkEnd::late:
-      return "late";
-    case LinkEnd::unreachable:
-      return "unreachable";
-    case LinkEnd::tls:
-      return "tls";
-    case LinkEnd::wrong_key:
-      return "wrong key";
-    case LinkEnd::self:
-      return "self";
-    case LinkEnd::version:
-      return "version";
-    case LinkEnd::network:
-      return "network";
-    case LinkEnd::not_admitted:
-      return "not admitted";
-    case LinkEnd::crowded:
-      return "crowded";
-    case LinkEnd::violation:
-      return "violation";
-    case LinkEnd::overflow:
-      return "overflow";
-    case LinkEnd::replaced:
-      return "replaced";
-    case LinkEnd::duplicate:
-      return "duplicate";
-    case LinkEnd::count_:
-      break;
+    case LinkEnd::closed_here: return "closed here";
+    case LinkEnd::closed_by_peer: return "closed by peer";
+    case LinkEnd::lost: return "lost";
+    case LinkEnd::silent: return "silent";
+    case LinkEnd::late: return "late";
+    case LinkEnd::unreachable: return "unreachable";
+    case LinkEnd::tls: return "tls";
+    case LinkEnd::wrong_key: return "wrong key";
+    case LinkEnd::self: return "self";
+    case LinkEnd::version: return "version";
+    case LinkEnd::network: return "network";
+    case LinkEnd::not_admitted: return "not admitted";
+    case LinkEnd::crowded: return "crowded";
+    case LinkEnd::violation: return "violation";
+    case LinkEnd::overflow: return "overflow";
+    case LinkEnd::replaced: return "replaced";
+    case LinkEnd::duplicate: return "duplicate";
+    case LinkEnd::count_: break;
   }
   return "?";
 }
@@ -587,8 +569,7 @@ void Links::Impl::tick(Connection& connection, Monotonic now) {
     case Phase::closing:
       if (late) remove(connection);
       break;
-    case Phase::closed:
-      break;
+    case Phase::closed: break;
   }
 }
 

@@ -200,33 +200,23 @@ unsigned fields(Scanner& in) {
     switch (key) {
       case id:
       case h:
-      case target:
-        return in.bin_of(id_bytes);
-      case q:
-        return query(in);
-      case token:
-        return void(in.bin(token_bytes_max));
-      case vid:
-        return void(in.uint(std::numeric_limits<std::uint64_t>::max()));
-      case n4:
-        return in.need(in.bin(nodes_max * 26) % 26 == 0);
-      case n6:
-        return in.need(in.bin(nodes_max * 38) % 38 == 0);
+      case target: return in.bin_of(id_bytes);
+      case q: return query(in);
+      case token: return void(in.bin(token_bytes_max));
+      case vid: return void(in.uint(std::numeric_limits<std::uint64_t>::max()));
+      case n4: return in.need(in.bin(nodes_max * 26) % 26 == 0);
+      case n6: return in.need(in.bin(nodes_max * 38) % 38 == 0);
       case sa: {
         const auto size = in.bin(16);
         return in.need(size == 4 || size == 16);
       }
-      case c:
-        return void(in.uint(seconds_max));
-      case values_:
-        return values(in);
-      case index_:
-        return index(in);
+      case c: return void(in.uint(seconds_max));
+      case values_: return values(in);
+      case index_: return index(in);
       case w:
         for (auto left = in.array(2); left > 0 && in.ok(); --left) in.uint(0xff);
         return;
-      default:
-        return in.need(false);
+      default: return in.need(false);
     }
   });
 }
@@ -256,34 +246,19 @@ bool is_dht_message(ByteView bytes) {
   std::string_view verb, kind;
   const auto seen = in.object(names, [&](std::size_t key) {
     switch (key) {
-      case a:
-        asked = fields(in);
-        break;
-      case r:
-        replied = fields(in);
-        break;
+      case a: asked = fields(in); break;
+      case r: replied = fields(in); break;
       case e:
         in.need(in.array(2) == 2);
         in.uint(0xffff);
         in.str();
         break;
-      case p:
-        part(in);
-        break;
-      case question:
-        verb = in.str();
-        break;
-      case t:
-        in.uint(0xffff'ffff);
-        break;
-      case y:
-        kind = in.str();
-        break;
-      case v:
-        in.str();
-        break;
-      default:
-        in.need(false);
+      case p: part(in); break;
+      case question: verb = in.str(); break;
+      case t: in.uint(0xffff'ffff); break;
+      case y: kind = in.str(); break;
+      case v: in.str(); break;
+      default: in.need(false);
     }
   });
   if (!in.done()) return false;

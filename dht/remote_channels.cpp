@@ -325,18 +325,15 @@ void RemoteChannels::on_batch(LinkId link, const wire::HeldBatch& held) {
   if (known == channel->cursors.end()) return context_.count("batches of logs without a place");
   Cursor& cursor = known->second;
   switch (judge(cursor, header)) {
-    case Step::seen:
-      return context_.count("batches seen before");
-    case Step::fork:
-      return context_.count("batches that contradict their log");
+    case Step::seen: return context_.count("batches seen before");
+    case Step::fork: return context_.count("batches that contradict their log");
     case Step::gap: {
       // Once for each place: what was under way behind the gap shows it again.
       const auto asked = channel->asked.find(header.writer);
       if (asked != channel->asked.end() && asked->second == cursor) return;
       return ask_range(link, *channel, header.writer, cursor);
     }
-    case Step::next:
-      break;
+    case Step::next: break;
   }
   cursor = advanced(header, batch->header_hash);
   channel->asked.erase(header.writer);

@@ -121,14 +121,9 @@ class FakeServer {
         for (const auto& payload : fate_(messages_++, to_bytes(reader.rest()))) deliver(payload);
         break;
       }
-      case 5:
-        answer(fd, 0x62, reader.u16());
-        break;
-      case 6:
-        answer(fd, 0x70, reader.u16());
-        break;
-      default:
-        break;
+      case 5: answer(fd, 0x62, reader.u16()); break;
+      case 6: answer(fd, 0x70, reader.u16()); break;
+      default: break;
     }
   }
 

@@ -218,9 +218,7 @@ RC_GTEST_PROP(SqliteStore, holds_what_the_memory_store_holds, ()) {
         memory.settle();
         sqlite.settle();
         break;
-      default:
-        memory.store.put(table, a, b);
-        sqlite.store.put(table, a, b);
+      default: memory.store.put(table, a, b); sqlite.store.put(table, a, b);
     }
   }
   memory.settle();

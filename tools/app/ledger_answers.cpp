@@ -40,7 +40,8 @@ Result<Json> list(const Ledger& ledger) {
 
 Result<Json> show(const Ledger& ledger, const std::string& handle, std::string_view own_handle) {
   const HandleRecord* record = ledger.handle(handle);
-  if (!record) return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", handle));
+  if (!record)
+    return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", handle));
   return handle_answer(*record, handle == own_handle);
 }
 
@@ -72,8 +73,7 @@ Result<Json> tail(const Ledger& ledger, Store& store, std::uint64_t count) {
     if (!block) return true;
     Json entries = Json::array();
     for (const auto& entry : block->entries)
-      if (const auto view = describe_entry(entry))
-        entries.push_back({{"kind", view->kind}, {"handle", view->handle}});
+      if (const auto view = describe_entry(entry)) entries.push_back({{"kind", view->kind}, {"handle", view->handle}});
     blocks.push_back({{"height", block->header.height},
                       {"time_ms", block->header.time},
                       {"hash", block->hash.hex()},
@@ -111,8 +111,8 @@ Result<Ledger> replay_ledger(ByteView genesis, Store& store) {
     return !wrong;
   });
   if (wrong)
-    return fail(Errc::corrupt, fmt::format("the stored ledger is wrong behind block {}: {}", ledger->head().height,
-                                           wrong->message));
+    return fail(Errc::corrupt,
+                fmt::format("the stored ledger is wrong behind block {}: {}", ledger->head().height, wrong->message));
   if (!scanned) return tl::unexpected(scanned.error());
   return ledger;
 }
@@ -132,8 +132,8 @@ Json handle_answer(const HandleRecord& record, bool ours) {
           {"ours", ours}};
 }
 
-Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis, Store& store,
-                           std::string_view own_handle) {
+Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis,
+                           Store& store, std::string_view own_handle) {
   if (verb == "ledger list") return list(ledger);
   if (verb == "ledger show") return show(ledger, args.at("handle").get<std::string>(), own_handle);
   if (verb == "ledger history") return history(ledger, store, args.at("handle").get<std::string>());

@@ -127,24 +127,18 @@ Result<std::size_t> Client::received(ByteView bytes) {
 
 Result<void> Client::packet(std::uint8_t first, ByteView body) {
   switch (first & 0xf0) {
-    case publish_type:
-      return publish_in(first & 0x0f, body);
+    case publish_type: return publish_in(first & 0x0f, body);
     case puback_type:
     case pubrec_type:
     case pubrel_type & 0xf0:
-    case pubcomp_type:
-      return answer(first & 0xf0, body);
-    case connack_type:
-      return connack(body);
-    case suback_type:
-      return suback(body);
-    case pingresp_type:
-      return {};
+    case pubcomp_type: return answer(first & 0xf0, body);
+    case connack_type: return connack(body);
+    case suback_type: return suback(body);
+    case pingresp_type: return {};
     case disconnect_type:
       return fail(Errc::io, fmt::format("the server disconnected {} with reason {:#04x}", config_.id,
                                         body.empty() ? 0 : body[0]));
-    default:
-      return fail(Errc::invalid, fmt::format("the server sent a packet of type {:#04x}", first));
+    default: return fail(Errc::invalid, fmt::format("the server sent a packet of type {:#04x}", first));
   }
 }
 
@@ -168,20 +162,12 @@ Result<void> Client::connack_properties(ByteView properties) {
   ByteReader reader(properties);
   while (reader.ok() && !reader.rest().empty()) {
     switch (reader.u8()) {
-      case 17:  // Session Expiry Interval
-      case 39:
-        reader.u32();
-        break;  // Maximum Packet Size
-      case 34:
-        reader.u16();
-        break;  // Topic Alias Maximum: we send none
-      case 19:
-        keep_alive_s_ = reader.u16();
-        break;
-      case 33:
-        in_flight_max_ = reader.u16();
-        break;  // Receive Maximum
-      case 36:  // Maximum QoS
+      case 17:                       // Session Expiry Interval
+      case 39: reader.u32(); break;  // Maximum Packet Size
+      case 34: reader.u16(); break;  // Topic Alias Maximum: we send none
+      case 19: keep_alive_s_ = reader.u16(); break;
+      case 33: in_flight_max_ = reader.u16(); break;  // Receive Maximum
+      case 36:                                        // Maximum QoS
         if (reader.u8() < config_.qos) {
           return fail(Errc::not_available, fmt::format("the server does not know QoS {}", config_.qos));
         }
@@ -189,23 +175,18 @@ Result<void> Client::connack_properties(ByteView properties) {
       case 37:
       case 40:
       case 41:
-      case 42:
-        reader.u8();
-        break;  // what is available: an error will tell
+      case 42: reader.u8(); break;  // what is available: an error will tell
       case 18:
       case 21:
       case 22:
       case 26:
       case 28:
-      case 31:
-        reader.raw(reader.u16());
-        break;
+      case 31: reader.raw(reader.u16()); break;
       case 38:  // User Property
         reader.raw(reader.u16());
         reader.raw(reader.u16());
         break;
-      default:
-        return malformed("CONNACK");
+      default: return malformed("CONNACK");
     }
   }
   if (!reader.ok() || in_flight_max_ == 0) return malformed("CONNACK");

@@ -215,9 +215,7 @@ void Load::message(Client& client, ByteView payload) {
   auto& tally = peer.tallies[index];
   const auto next_before = tally.next();
   switch (tally.arrived(stamp.seq)) {
-    case Arrival::duplicate:
-      ++report_.duplicates;
-      return;
+    case Arrival::duplicate: ++report_.duplicates; return;
     case Arrival::late:
       ++report_.reordered;
       --missing_;
