@@ -12,7 +12,6 @@
 
 #include "core/address.hpp"
 #include "core/limits.hpp"
-#include "tools/app/ledger_answers.hpp"
 
 namespace diot {
 
@@ -87,52 +86,22 @@ Result<void> Node::open_store() {
   auto genesis = home_.genesis();
   if (!genesis) return tl::unexpected(genesis.error());
   genesis_ = std::move(*genesis);
-  auto ledger = replay_ledger(genesis_, *store_);
-  if (!ledger) return tl::unexpected(ledger.error());
-  ledger_.emplace(std::move(*ledger));
-  retained_ = std::make_unique<Retained>(*store_, clock_);
-  return retained_->load();
-}
-
-/// The network's; its founder makes it at the first start.
-Result<DhtKey> Node::dht_key() {
-  auto stored = store_->get(Table::meta, meta_dht_key());
-  if (!stored) return tl::unexpected(stored.error());
-  if (*stored) {
-    if (const auto key = decode_dht_key(**stored)) return *key;
-    return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed; join again with a new invite");
-  }
-  if (!home_.witness_key())
-    return fail(Errc::corrupt, "diot.db holds no DHT key of the network; join again with a new invite");
-  const DhtKey made{1, random_.id<Seed>()};
-  store_->put(Table::meta, meta_dht_key(), encode_dht_key(made));
-  return made;
+  NodeCoreConfig core;
+  core.handle = config_.handle;
+  core.genesis = genesis_;
+  if (auto witness = home_.witness_key()) core.witness = *witness;
+  core_ = std::make_unique<NodeCore>(std::move(core), *node_key_, *store_, *this, clock_, random_);
+  return core_->open();
 }
 
 Result<void> Node::open_overlay() {
-  OverlayConfig overlay;
-  overlay.handle = config_.handle;
-  overlay.genesis = genesis_;
-  auto key = dht_key();
-  if (!key) return tl::unexpected(key.error());
-  overlay.dht_key = *key;
-  if (auto witness = home_.witness_key()) overlay.witness = *witness;
-  overlay_ =
-      std::make_unique<Overlay>(std::move(overlay), *node_key_, *ledger_, *store_, *retained_, *this, clock_, random_);
-  links_ = std::make_unique<Links>(io_, *node_key_, *overlay_, *this, clock_, random_);
+  links_ = std::make_unique<Links>(io_, *node_key_, core_->overlay(), *this, clock_, random_);
   directory_ = std::make_unique<DhtDirectory>(
-      io_, node_key_->node_id(), ledger_->network(), *key,
+      io_, node_key_->node_id(), core_->ledger().network(), core_->dht_key(),
       [this](DirectoryKind kind, ByteView subject, const NodeId& signer) {
-        if (kind == DirectoryKind::node) return ledger_->handle_of(signer) != nullptr;
-        const HandleRecord* handle = ledger_->handle(as_text(subject));
-        return handle && handle->role_of(signer).has_value();
+        return core_->may_sign(kind, subject, signer);
       },
       clock_, random_);
-
-  BrokerConfig broker;
-  broker.own_handle = config_.handle;
-  broker_ = std::make_unique<Broker>(broker, *store_, *retained_, *overlay_, *this, clock_, random_);
-  overlay_->connect(*broker_, *links_, directory_.get());
 
   // The overlay's sockets first: what is loaded below may already look for peers.
   for (const auto& address : config_.overlay_listen) {
@@ -144,9 +113,7 @@ Result<void> Node::open_overlay() {
   if (auto contacts = store_->get(Table::meta, meta_dht_contacts()); contacts && *contacts)
     if (auto imported = directory_->import_contacts(**contacts); !imported)
       spdlog::warn("dht: stored contacts are unreadable: {}", imported.error().message);
-  if (auto loaded = overlay_->load(); !loaded) return loaded;
-  if (auto loaded = broker_->load(); !loaded) return loaded;
-  overlay_->settle();
+  if (auto started = core_->start(*links_, directory_.get()); !started) return started;
 
   std::vector<std::string> reachable = config_.overlay_addresses;
   if (reachable.empty())
@@ -158,7 +125,7 @@ Result<void> Node::open_overlay() {
       else
         for (auto& each : interface_addresses(parsed->port, parsed->host == "::")) reachable.push_back(std::move(each));
     }
-  overlay_->set_addresses(std::move(reachable));
+  core_->overlay().set_addresses(std::move(reachable));
   return {};
 }
 
@@ -166,7 +133,7 @@ Result<void> Node::open_listeners() {
   for (const auto& address : config_.mqtt_listen) {
     const auto parsed = parse_address(address);
     if (!parsed) return tl::unexpected(parsed.error());
-    auto listener = Listener::open(io_, *broker_, *parsed);
+    auto listener = Listener::open(io_, core_->broker(), *parsed);
     if (!listener) return tl::unexpected(listener.error());
     mqtt_addresses_.push_back(to_string((*listener)->address()));
     listeners_.push_back(std::move(*listener));
@@ -188,8 +155,8 @@ void Node::announce() const {
   spdlog::info("diot {} is @{} ({})", DIOT_VERSION, config_.handle, to_display(node_key_->node_id()));
   spdlog::info("MQTT on {}; other nodes on {}", fmt::join(mqtt_addresses_, ", "), fmt::join(overlay_addresses_, ", "));
   for (const auto& server : http_) spdlog::info("HTTP API on http://{}/api/v1/", server->address());
-  spdlog::info("ledger at block {} with {} handles", ledger_->head().height, ledger_->handles().size());
-  if (overlay_->own().shares().all().empty())
+  spdlog::info("ledger at block {} with {} handles", core_->ledger().head().height, core_->ledger().handles().size());
+  if (core_->overlay().own().shares().all().empty())
     spdlog::info("nothing is shared yet; try: diot share add 'sensors/#' --preset public");
   else
     spdlog::info("try: diot status");
@@ -204,18 +171,12 @@ void Node::touch() {
 
 void Node::end_turn() {
   turn_pending_ = false;
-  // What the turn changed goes into one transaction, then everything that waits to be sent leaves at once.
-  overlay_->end_turn();
-  broker_->end_turn();
-  store_->seal();
+  core_->end_turn();
   links_->flush();
 }
 
 void Node::tick() {
-  broker_->tick();
-  overlay_->tick();
-  retained_->tick();
-  touch();
+  core_->tick();
   tick_timer_.expires_after(tick_interval);
   tick_timer_.async_wait([this](std::error_code error) {
     if (!error) tick();
@@ -228,7 +189,7 @@ Result<void> Node::run() {
   if (control_) control_->shut_down();
   http_.clear();
   for (const auto& listener : listeners_) listener->stop();
-  broker_->stop();
+  core_->broker().stop();
   store_->put(Table::meta, meta_dht_contacts(), directory_->export_contacts());
   directory_->shut_down();
   links_->shut_down();

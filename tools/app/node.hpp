@@ -8,20 +8,17 @@
 #include <string>
 #include <vector>
 
-#include "bridge/broker.hpp"
 #include "bridge/listener.hpp"
 #include "core/clock.hpp"
-#include "core/ledger/ledger.hpp"
-#include "core/retained.hpp"
 #include "core/sqlite_store.hpp"
 #include "dht/dht_directory.hpp"
 #include "dht/links.hpp"
-#include "dht/overlay.hpp"
 #include "tools/app/api.hpp"
 #include "tools/app/config.hpp"
 #include "tools/app/control.hpp"
 #include "tools/app/home.hpp"
 #include "tools/app/http.hpp"
+#include "tools/app/node_core.hpp"
 
 namespace diot {
 
@@ -43,7 +40,6 @@ class Node final : public Api, public Turn {
   void end_turn();
 
   Result<void> open_store();
-  Result<DhtKey> dht_key();
   Result<void> open_overlay();
   Result<void> open_listeners();
   void tick();
@@ -72,12 +68,9 @@ class Node final : public Api, public Turn {
   Bytes genesis_;
   std::optional<KeyPair> node_key_;
   std::unique_ptr<SqliteStore> store_;
-  std::optional<Ledger> ledger_;
-  std::unique_ptr<Retained> retained_;
-  std::unique_ptr<Overlay> overlay_;
+  std::unique_ptr<NodeCore> core_;
   std::unique_ptr<Links> links_;
   std::unique_ptr<DhtDirectory> directory_;
-  std::unique_ptr<Broker> broker_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<ControlServer> control_;
   std::vector<std::unique_ptr<HttpServer>> http_;

@@ -46,14 +46,15 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
     return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
                                                "handle; another one needs a home of its own",
                                                config_.handle)));
-  if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, *ledger_, genesis_, *store_, config_.handle));
+  if (verb.starts_with("ledger "))
+    return done(ledger_answer(verb, args, core_->ledger(), genesis_, *store_, config_.handle));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
 }
 
 // What is going on --------------------------------------------------------------------------------------------
 
 std::string Node::handle_state() const {
-  const HandleRecord* own = ledger_->handle(config_.handle);
+  const HandleRecord* own = core_->ledger().handle(config_.handle);
   return own && own->role_of(node_key_->node_id()) ? "active" : "none";
 }
 
@@ -68,17 +69,17 @@ std::vector<std::string> Node::warnings() const {
         fmt::format("{} transactions were missing from the database when this node started: its disk, or "
                     "somebody, damaged it",
                     store_->lost_transactions()));
-  if (overlay_->ledger_sync().conflict())
+  if (core_->overlay().ledger_sync().conflict())
     out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
-                              overlay_->ledger_sync().conflict()->height));
+                              core_->overlay().ledger_sync().conflict()->height));
   out.push_back(
       "the owner key lies on this gateway (owner.key); sealing it off is not available yet: keep the 24 words");
   return out;
 }
 
 Result<Json> Node::status() const {
-  const auto own = overlay_->own().status();
-  const auto remote = overlay_->remote().status();
+  const auto own = core_->overlay().own().status();
+  const auto remote = core_->overlay().remote().status();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic() - started_).count();
   const auto dht = directory_ ? directory_->status() : Directory::Status{};
   Json subscribed = Json::array(), shared = Json::array(), events = Json::object(), http = Json::array();
@@ -97,44 +98,45 @@ Result<Json> Node::status() const {
                           {"durable_lost", channel.durable_lost},
                           {"live_records", channel.live_records},
                           {"live_lost", channel.live_lost}});
-  for (const auto& [event, count] : overlay_->counters()) events[event] = count;
+  for (const auto& [event, count] : core_->overlay().counters()) events[event] = count;
   for (const auto& server : http_) http.push_back(server->address());
-  const auto clients = broker_->counts();
-  return Json{{"version", DIOT_VERSION},
-              {"uptime_s", seconds},
-              {"handle", config_.handle},
-              {"handle_state", handle_state()},
-              {"node", to_display(node_key_->node_id())},
-              {"network", ledger_->network().hex()},
-              {"registrar", ledger_->genesis().witnesses.size() == 1 ? Json(overlay_->founder()) : Json(nullptr)},
-              {"height", ledger_->head().height},
-              {"head", ledger_->head().block.hex()},
-              {"head_time_ms", ledger_->head_time()},
-              {"mqtt", mqtt_addresses_},
-              {"api", std::move(http)},
-              {"overlay", overlay_addresses_},
-              {"shares", overlay_->own().shares().all().size()},
-              {"clients", clients.clients_connected},
-              {"sessions", clients.sessions},
-              {"subscriptions", clients.subscriptions},
-              {"retained", retained_->size()},
-              {"messages_in", clients.publish_received},
-              {"messages_out", clients.publish_sent},
-              {"links", links_->stats().links},
-              {"dht_nodes", dht.good_nodes},
-              {"store_pending_bytes", store_->pending_bytes()},
-              {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
-              {"shared", std::move(shared)},
-              {"subscribed", std::move(subscribed)},
-              {"events", std::move(events)},
-              {"warnings", warnings()}};
+  const auto clients = core_->broker().counts();
+  return Json{
+      {"version", DIOT_VERSION},
+      {"uptime_s", seconds},
+      {"handle", config_.handle},
+      {"handle_state", handle_state()},
+      {"node", to_display(node_key_->node_id())},
+      {"network", core_->ledger().network().hex()},
+      {"registrar", core_->ledger().genesis().witnesses.size() == 1 ? Json(core_->overlay().founder()) : Json(nullptr)},
+      {"height", core_->ledger().head().height},
+      {"head", core_->ledger().head().block.hex()},
+      {"head_time_ms", core_->ledger().head_time()},
+      {"mqtt", mqtt_addresses_},
+      {"api", std::move(http)},
+      {"overlay", overlay_addresses_},
+      {"shares", core_->overlay().own().shares().all().size()},
+      {"clients", clients.clients_connected},
+      {"sessions", clients.sessions},
+      {"subscriptions", clients.subscriptions},
+      {"retained", core_->retained().size()},
+      {"messages_in", clients.publish_received},
+      {"messages_out", clients.publish_sent},
+      {"links", links_->stats().links},
+      {"dht_nodes", dht.good_nodes},
+      {"store_pending_bytes", store_->pending_bytes()},
+      {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
+      {"shared", std::move(shared)},
+      {"subscribed", std::move(subscribed)},
+      {"events", std::move(events)},
+      {"warnings", warnings()}};
 }
 
 Result<Json> Node::peers() const {
   Json out = Json::array();
   const auto now = clock_.monotonic();
-  for (const auto& peer : overlay_->peers().status()) {
-    const HandleRecord* handle = ledger_->handle_of(peer.node);
+  for (const auto& peer : core_->overlay().peers().status()) {
+    const HandleRecord* handle = core_->ledger().handle_of(peer.node);
     const bool up = peer.state == Peers::Status::State::up;
     const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(now - peer.since).count();
     const auto rtt = peer.link ? links_->round_trip(*peer.link) : std::nullopt;
@@ -163,10 +165,10 @@ Result<Json> Node::wait(const Json& args) const {
     const std::string filter(local_name(given, config_.handle));
     if (auto valid = check_filter(filter); !valid) return tl::unexpected(valid.error());
     bool held = false;
-    broker_->subscriptions(
+    core_->broker().subscriptions(
         [&](const std::string& subscribed, bool) { held |= covers(local_name(subscribed, config_.handle), filter); });
     if (!held) waiting.push_back(fmt::format("no client of this node has subscribed to '{}'", given));
-    if (auto why = overlay_->remote().waiting_for(filter); !why.empty()) waiting.push_back(std::move(why));
+    if (auto why = core_->overlay().remote().waiting_for(filter); !why.empty()) waiting.push_back(std::move(why));
   }
   return Json{{"done", waiting.empty()}, {"waiting_for", std::move(waiting)}};
 }
@@ -174,7 +176,7 @@ Result<Json> Node::wait(const Json& args) const {
 Result<Json> Node::invite(const Json& args) {
   const auto uses = static_cast<std::uint32_t>(args.value("uses", std::uint64_t{1}));
   const WallMs valid = args.value("expiry-days", invite_days) * day_ms;
-  auto made = overlay_->make_invite(uses, valid);
+  auto made = core_->overlay().make_invite(uses, valid);
   if (!made) return tl::unexpected(made.error());
   return Json{{"invite", encode_invite(*made)}, {"uses", uses}, {"expires_ms", decode_grant(made->grant)->expiry}};
 }
@@ -183,20 +185,20 @@ Result<Json> Node::invite(const Json& args) {
 
 Result<Json> Node::handle_show(const Json& args) const {
   const auto handle = args.value("handle", config_.handle);
-  return ledger_answer("ledger show", Json{{"handle", handle}}, *ledger_, genesis_, *store_, config_.handle);
+  return ledger_answer("ledger show", Json{{"handle", handle}}, core_->ledger(), genesis_, *store_, config_.handle);
 }
 
 void Node::submit_entry(Bytes entry, std::function<void(Result<Json>)> done) {
-  overlay_->ledger_sync().submit(std::move(entry), [this, done = std::move(done)](Result<std::uint64_t> height) {
+  core_->overlay().ledger_sync().submit(std::move(entry), [this, done = std::move(done)](Result<std::uint64_t> height) {
     if (!height) return done(tl::unexpected(height.error()));
     done(handle_show(Json::object()));
   });
 }
 
 void Node::handle_renew(std::function<void(Result<Json>)> done) {
-  const HandleRecord* own = ledger_->handle(config_.handle);
+  const HandleRecord* own = core_->ledger().handle(config_.handle);
   if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
-  submit_entry(make_renew(*own, ledger_->network(), ledger_->head(), *node_key_), std::move(done));
+  submit_entry(make_renew(*own, core_->ledger().network(), core_->ledger().head(), *node_key_), std::move(done));
 }
 
 void Node::handle_update(const Json& args, std::function<void(Result<Json>)> done) {
@@ -204,7 +206,7 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
     return done(fail(Errc::not_available,
                      "adding a node is not available yet: it takes the new node's signature, and the "
                      "joining of a second gateway is not built"));
-  const HandleRecord* own = ledger_->handle(config_.handle);
+  const HandleRecord* own = core_->ledger().handle(config_.handle);
   if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
   HandleRecord changed = *own;
   for (const auto& text : args.value("remove-node", std::vector<std::string>{})) {
@@ -217,7 +219,7 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
     return done(fail(Errc::invalid, "nothing to change: name a node with --remove-node"));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
-  submit_entry(make_update(changed, ledger_->network(), ledger_->head(), *owner, {}), std::move(done));
+  submit_entry(make_update(changed, core_->ledger().network(), core_->ledger().head(), *owner, {}), std::move(done));
 }
 
 // Shares -----------------------------------------------------------------------------------------------------
@@ -226,9 +228,9 @@ Result<Json> Node::share_list(const Json& args) const {
   const auto handle = args.value("handle", config_.handle);
   Json shares = Json::array();
   if (handle == config_.handle) {
-    for (const auto& [id, share] : overlay_->own().shares().all()) shares.push_back(share_json(share));
+    for (const auto& [id, share] : core_->overlay().own().shares().all()) shares.push_back(share_json(share));
   } else {
-    const auto* known = overlay_->remote().catalogue_of(handle);
+    const auto* known = core_->overlay().remote().catalogue_of(handle);
     if (!known)
       return fail(Errc::not_found, fmt::format("the shares of @{} are not known here: they are fetched when a client "
                                                "subscribes to '@{}/…'",
@@ -245,9 +247,9 @@ Result<Json> Node::share_test(const Json& args) const {
   if (parts_of(name).kind != TopicKind::local)
     return fail(Errc::invalid, fmt::format("'{}' is not a topic of this home", topic));
   const auto as = args.value("as", std::string());
-  if (!as.empty() && !ledger_->handle(as))
+  if (!as.empty() && !core_->ledger().handle(as))
     return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", as));
-  const ShareRecord* share = overlay_->own().shares().of_topic(name);
+  const ShareRecord* share = core_->overlay().own().shares().of_topic(name);
   const bool ours = as == config_.handle;
   const bool readable = ours || (share && share->is_public());
   const std::string who = as.empty() ? "another home" : "@" + as;
@@ -270,7 +272,7 @@ Result<Json> Node::share_test(const Json& args) const {
 }
 
 void Node::share_change(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done) {
-  OwnChannels& own = overlay_->own();
+  OwnChannels& own = core_->overlay().own();
   const auto filter = args.at("filter").get<std::string>();
   const bool yes = args.value("yes", false);
   const auto preset = preset_from(args.value("preset", std::string("public")));
@@ -295,7 +297,7 @@ void Node::share_change(const std::string& verb, const Json& args, std::function
                                          : Result<ShareRecord>(fail(Errc::not_available, "not available yet"));
   if (!result) return done(tl::unexpected(result.error()));
   std::size_t values = 0;
-  retained_->match(result->policy.filter, [&](const std::string& topic, const RetainedValue&) {
+  core_->retained().match(result->policy.filter, [&](const std::string& topic, const RetainedValue&) {
     const ShareRecord* share = own.shares().of_topic(topic);
     values += share && share->id == result->id;
   });

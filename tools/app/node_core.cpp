@@ -1,0 +1,77 @@
+#include "tools/app/node_core.hpp"
+
+#include <utility>
+
+#include "tools/app/ledger_answers.hpp"
+
+namespace diot {
+
+NodeCore::NodeCore(NodeCoreConfig config, const KeyPair& node, Store& store, Turn& turn, const Clock& clock,
+                   Random& random)
+    : config_(std::move(config)), node_(node), store_(store), turn_(turn), clock_(clock), random_(random) {
+  config_.broker.own_handle = config_.handle;
+}
+
+Result<void> NodeCore::open() {
+  auto ledger = replay_ledger(config_.genesis, store_);
+  if (!ledger) return tl::unexpected(ledger.error());
+  ledger_.emplace(std::move(*ledger));
+  retained_ = std::make_unique<Retained>(store_, clock_);
+  if (auto loaded = retained_->load(); !loaded) return loaded;
+  auto key = stored_dht_key();
+  if (!key) return tl::unexpected(key.error());
+  dht_key_ = *key;
+
+  OverlayConfig overlay;
+  overlay.handle = config_.handle;
+  overlay.genesis = config_.genesis;
+  overlay.dht_key = dht_key_;
+  overlay.witness = config_.witness;
+  overlay_ = std::make_unique<Overlay>(std::move(overlay), node_, *ledger_, store_, *retained_, turn_, clock_, random_);
+  broker_ = std::make_unique<Broker>(config_.broker, store_, *retained_, *overlay_, turn_, clock_, random_);
+  return {};
+}
+
+/// The network's; its founder makes it at the first start.
+Result<DhtKey> NodeCore::stored_dht_key() {
+  auto stored = store_.get(Table::meta, meta_dht_key());
+  if (!stored) return tl::unexpected(stored.error());
+  if (*stored) {
+    if (const auto key = decode_dht_key(**stored)) return *key;
+    return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed; join again with a new invite");
+  }
+  if (!config_.witness)
+    return fail(Errc::corrupt, "diot.db holds no DHT key of the network; join again with a new invite");
+  const DhtKey made{1, random_.id<Seed>()};
+  store_.put(Table::meta, meta_dht_key(), encode_dht_key(made));
+  return made;
+}
+
+bool NodeCore::may_sign(DirectoryKind kind, ByteView subject, const NodeId& signer) const {
+  if (kind == DirectoryKind::node) return ledger_->handle_of(signer) != nullptr;
+  const HandleRecord* handle = ledger_->handle(as_text(subject));
+  return handle && handle->role_of(signer).has_value();
+}
+
+Result<void> NodeCore::start(LinkTransport& links, Directory* directory) {
+  overlay_->connect(*broker_, links, directory);
+  if (auto loaded = overlay_->load(); !loaded) return loaded;
+  if (auto loaded = broker_->load(); !loaded) return loaded;
+  overlay_->settle();
+  return {};
+}
+
+void NodeCore::end_turn() {
+  overlay_->end_turn();
+  broker_->end_turn();
+  store_.seal();
+}
+
+void NodeCore::tick() {
+  broker_->tick();
+  overlay_->tick();
+  retained_->tick();
+  turn_.touch();
+}
+
+}  // namespace diot

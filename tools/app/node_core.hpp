@@ -1,0 +1,73 @@
+#pragma once
+// A node without its sockets: ledger, retained values, overlay and broker, wired together in the order in which they need
+// each other. The program gives it SQLite, TLS links and the system's clock; the simulator a world of its own
+// (docs/simulation.md). All calls on one thread.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bridge/broker.hpp"
+#include "core/clock.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/retained.hpp"
+#include "core/store.hpp"
+#include "dht/dht_key.hpp"
+#include "dht/overlay.hpp"
+
+namespace diot {
+
+struct NodeCoreConfig {
+  std::string handle;
+  Bytes genesis;
+  std::optional<KeyPair> witness;  ///< if this node is the network's
+  BrokerConfig broker;             ///< its handle is set from the one above
+};
+
+class NodeCore {
+ public:
+  /// The references outlive this.
+  NodeCore(NodeCoreConfig config, const KeyPair& node, Store& store, Turn& turn, const Clock& clock, Random& random);
+
+  /// Replays the ledger and reads the retained values; makes overlay and broker. Errc::corrupt says what is broken on
+  /// disk. Then `links` and `directory`, which need the overlay, can be made.
+  Result<void> open();
+  /// Reads what is left on disk and begins this process's incarnation. From now on events may come. `directory` may be
+  /// nullptr.
+  Result<void> start(LinkTransport& links, Directory* directory);
+
+  /// What the turn changed goes into one transaction; clients get what was gathered for them. Then the links are flushed.
+  void end_turn();
+  /// About every 100 ms.
+  void tick();
+
+  Ledger& ledger() { return *ledger_; }
+  const Ledger& ledger() const { return *ledger_; }
+  Retained& retained() { return *retained_; }
+  const Retained& retained() const { return *retained_; }
+  Overlay& overlay() { return *overlay_; }
+  const Overlay& overlay() const { return *overlay_; }
+  Broker& broker() { return *broker_; }
+  const Broker& broker() const { return *broker_; }
+  /// Seals the network's DHT datagrams.
+  const DhtKey& dht_key() const { return dht_key_; }
+  /// Whether the ledger lets `signer` sign such a record: for DhtDirectory.
+  bool may_sign(DirectoryKind kind, ByteView subject, const NodeId& signer) const;
+
+ private:
+  Result<DhtKey> stored_dht_key();
+
+  NodeCoreConfig config_;
+  const KeyPair& node_;
+  Store& store_;
+  Turn& turn_;
+  const Clock& clock_;
+  Random& random_;
+  DhtKey dht_key_;
+  std::optional<Ledger> ledger_;
+  std::unique_ptr<Retained> retained_;
+  std::unique_ptr<Overlay> overlay_;
+  std::unique_ptr<Broker> broker_;
+};
+
+}  // namespace diot
