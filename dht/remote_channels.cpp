@@ -419,9 +419,13 @@ void RemoteChannels::take_in(const ChannelId& id, Channel& channel, const BatchV
       context_.count("records skipped");
       continue;
     }
+    if (record->retain && !header.has_root) {  // nobody could prove it to a later reader
+      context_.count("retained records without a root");
+      continue;
+    }
     const MessagePtr message = message_of(channel, *record, age_seconds);
     if (!message) continue;
-    if (record->retain && header.has_root && !from_the_future(header.time)) {
+    if (record->retain && !from_the_future(header.time)) {
       RetainedValue value;
       value.stamp = {header.time, header.writer, header.incarnation, header.first_seq + index};
       value.channel = id;

@@ -313,6 +313,26 @@ TEST_F(Overlays, RefuseWhatIsNotTheOwners) {
       << "what was spoilt is fetched again";
 }
 
+TEST_F(Overlays, RefuseARetainedRecordThatNoRootProves) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  // alice's own node signs it: the rule is the format's, whoever breaks it.
+  BatchWriter writer(Stream::live, alice.overlay->own().status().at(0).id, {~0ull, 1}, {});
+  Bytes frame = wire::encode_batch_prefix(0);
+  std::vector<Bytes> records;
+  for (const bool retain : {true, false})
+    records.push_back(encode_record(
+        {RecordKind::message, retain ? "sensors/kept" : "sensors/n", Qos::at_most_once, retain, to_bytes("x"), {}}));
+  append(frame, writer.seal(records, false, hybrid_from(world.clock.wall_ms()), 1, alice.key, alice.ledger->network(),
+                            world.random));
+  bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
+  world.run();
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n x"));
+  EXPECT_EQ(bob.retained->find("@alice/sensors/kept"), nullptr);
+  EXPECT_EQ(bob.overlay->counters().at("retained records without a root"), 1u);
+}
+
 TEST_F(Overlays, MayNotWriteToAnotherHome) {
   EXPECT_EQ(alice.overlay->route_of("@bob/door"), Route::not_permitted);
   EXPECT_EQ(alice.overlay->route_of("@/lyon/noise"), Route::not_permitted);
