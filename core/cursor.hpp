@@ -27,6 +27,10 @@ enum class Step : std::uint8_t {
 
 /// Judges a verified header of the durable log.
 Step judge(const Cursor& cursor, const BatchHeader& header);
+/// `position` is an earlier place of the same log than `end`.
+inline bool is_behind(const Cursor& position, const Cursor& end) {
+  return position.incarnation < end.incarnation || (position.incarnation == end.incarnation && position.seq < end.seq);
+}
 /// The cursor after a batch that is `next`.
 Cursor advanced(const BatchHeader& header, const Hash& header_hash);
 /// The cursor just before a batch: what a holder that lost everything in between says to start from.

@@ -176,11 +176,12 @@ void Retained::of_channel(const ChannelId& channel,
   for (const auto* entry : found->second) visit(entry->topic, entry->value);
 }
 
-void Retained::erase_channel(const ChannelId& channel) {
+void Retained::erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep) {
   const auto found = impl_->channels.find(channel);
   if (found == impl_->channels.end()) return;
   const std::vector<const Impl::Entry*> entries(found->second.begin(), found->second.end());
-  for (const auto* entry : entries) impl_->erase(*entry);
+  for (const auto* entry : entries)
+    if (!keep || !keep(entry->topic)) impl_->erase(*entry);
 }
 
 void Retained::tick() {

@@ -56,8 +56,8 @@ class Retained {
   /// Visits every value and tombstone of a channel.
   void of_channel(const ChannelId& channel,
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
-  /// Drops the copies of a channel that this node carries no more.
-  void erase_channel(const ChannelId& channel);
+  /// Drops the copies of a channel, but for the topics that `keep` wants.
+  void erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep = {});
   /// Drops expired values (in a channel a tombstone with their stamp remains) and old tombstones. A slice of the work a
   /// call; call about once a second.
   void tick();

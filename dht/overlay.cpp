@@ -50,8 +50,9 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
                  Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
       context_{node, config_.handle, ledger, store, retained, turn, clock, random, HybridClock(clock)},
-      own_(context_),
-      remote_(context_),
+      logs_(context_),
+      own_(context_, logs_),
+      remote_(context_, logs_),
       ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { remote_.ledger_changed(); }),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
@@ -66,20 +67,28 @@ void Overlay::connect(BrokerPort& broker, LinkTransport& links, Directory* direc
 Result<void> Overlay::load() {
   const auto last = stored_number(context_.store, meta_incarnation());
   if (!last) return tl::unexpected(last.error());
-  context_.incarnation = {std::max(*last + 1, context_.clock.wall_ms()), context_.random.u64()};
-  store_number(context_.store, meta_incarnation(), context_.incarnation.number);
+  context_.incarnation.number = *last;
+  begin_incarnation();
   const auto seq = stored_number(context_.store, meta_node_record_seq());
   if (!seq) return tl::unexpected(seq.error());
   node_record_seq_ = *seq;
   if (!context_.ledger.genesis().founding.empty())
     if (const auto entry = describe_entry(context_.ledger.genesis().founding.front())) context_.founder = entry->handle;
+  if (auto loaded = logs_.load(); !loaded) return loaded;
   if (auto loaded = own_.load(); !loaded) return loaded;
   if (auto loaded = remote_.load(); !loaded) return loaded;
   return peers_.load();
 }
 
+/// A new life of this node: nothing that an earlier one signed can be signed again.
+void Overlay::begin_incarnation() {
+  context_.incarnation = {std::max(context_.incarnation.number + 1, context_.clock.wall_ms()), context_.random.u64()};
+  store_number(context_.store, meta_incarnation(), context_.incarnation.number);
+  own_.begin_incarnation();
+}
+
 void Overlay::settle() {
-  remote_.settle();
+  remote_.settle([this](const ChannelId& id) { return own_.has(id); });
   context_.turn.touch();
 }
 
@@ -113,7 +122,7 @@ void Overlay::tick() {
   const Monotonic now = context_.clock.monotonic();
   if (now < next_second_) return;
   next_second_ = now + second;
-  own_.tick();
+  logs_.tick();
   remote_.tick();
   ledger_sync_.tick();
   find_catalogues();
@@ -169,6 +178,7 @@ void Overlay::link_down(LinkId link, const NodeId& peer, const std::string&) {
   links_.erase(link);
   peers_.link_down(link, peer);
   ledger_sync_.link_down(link);
+  logs_.link_down(link);
   own_.link_down(link);
   remote_.link_down(link, peer);
 }
@@ -209,26 +219,50 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
     case FrameType::submitted:
       return with(wire::decode_submitted(body), [&](const auto& answer) { ledger_sync_.on_submitted(answer); });
     case FrameType::catalogue_get:
-      return with(wire::decode_catalogue_get(body), [&](const auto& handle) {
-        if (handle == context_.handle) own_.follow_catalogue(id);
+      return with(wire::decode_catalogue_get(body), [&](const auto& get) {
+        if (get.handle == context_.handle)
+          own_.follow_catalogue(id);
+        else
+          remote_.on_catalogue_get(id, get);
       });
-    case FrameType::catalogue: return remote_.on_catalogue(peer, body);
+    case FrameType::catalogue: return remote_.on_catalogue(id, peer, body);
     case FrameType::channel_join:
-      return with(wire::decode_channel_join(body), [&](const auto& join) { own_.join(id, join); });
+      return with(wire::decode_channel_join(body), [&](const auto& join) {
+        on_positions(id, join.channel, join.positions);
+        logs_.join(id, peer, join);
+      });
     case FrameType::channel_heads:
-      return with(wire::decode_channel_heads(body), [&](const auto& heads) { remote_.on_heads(id, peer, heads); });
+      return with(wire::decode_channel_heads(body), [&](const auto& heads) {
+        on_positions(id, heads.channel, heads.positions);
+        remote_.on_heads(id, peer, heads);
+      });
     case FrameType::channel_leave:
-      return with(wire::decode_channel_leave(body), [&](const auto& channel) { own_.leave(id, channel); });
-    case FrameType::batch: return with(wire::decode_batch(body), [&](const auto& held) { remote_.on_batch(id, held); });
+      return with(wire::decode_channel_leave(body), [&](const auto& channel) { logs_.leave(id, channel); });
+    case FrameType::batch: return with(wire::decode_batch(body), [&](const auto& held) { on_batch(id, held); });
     case FrameType::range_get:
-      return with(wire::decode_channel_position(body), [&](const auto& from) { own_.resend(id, from); });
+      return with(wire::decode_channel_position(body), [&](const auto& from) { logs_.resend(id, from); });
     case FrameType::range_gap:
-      return with(wire::decode_channel_position(body), [&](const auto& to) { remote_.on_gap(id, peer, to); });
+      return with(wire::decode_channel_gap(body), [&](const auto& gap) { remote_.on_gap(id, peer, gap); });
     case FrameType::retained:
       return with(wire::decode_retained_values(body), [&](const auto& values) { remote_.on_retained(id, values); });
     case FrameType::enrol: return enrol(id, link, body);  // a member again, whose first `diot join` lost its answer
     default: return malformed();
   }
+}
+
+/// What a peer has of our own logs.
+void Overlay::on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions) {
+  for (const auto& position : positions)
+    if (position.writer == context_.self() && own_.on_own_position(link, channel, position)) begin_incarnation();
+}
+
+void Overlay::on_batch(LinkId link, const wire::HeldBatch& held) {
+  const auto batch = BatchView::parse(held.batch);
+  if (!batch) return context_.count("malformed batches");
+  if (batch->header.writer == context_.self())
+    own_.on_own_batch(link, *batch, held.batch);
+  else
+    remote_.on_batch(link, *batch, held);
 }
 
 // Invites ----------------------------------------------------------------------------------------------------

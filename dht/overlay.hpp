@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/ports.hpp"
+#include "dht/channel_logs.hpp"
 #include "dht/context.hpp"
 #include "dht/dht_key.hpp"
 #include "dht/ledger_sync.hpp"
@@ -62,7 +63,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) override;
   void link_down(LinkId link, const NodeId& peer, const std::string& reason) override;
   void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) override;
-  void link_writable(LinkId link) override { own_.writable(link); }
+  void link_writable(LinkId link) override { logs_.writable(link); }
   void dial_failed(const std::string& address, const std::optional<NodeId>& expected,
                    const std::string& reason) override {
     peers_.dial_failed(address, expected, reason);
@@ -90,11 +91,15 @@ class Overlay final : public OverlayPort, public LinkEvents {
 
   void enrol(LinkId id, Link& link, ByteView body);
   Result<void> check_enrolment(const Link& link, ByteView body) const;
+  void begin_incarnation();
+  void on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions);
+  void on_batch(LinkId link, const wire::HeldBatch& held);
   void publish_node_record();
   void find_catalogues();
 
   OverlayConfig config_;
   OverlayContext context_;
+  ChannelLogs logs_;
   OwnChannels own_;
   RemoteChannels remote_;
   LedgerSync ledger_sync_;

@@ -14,16 +14,8 @@ namespace {
 
 constexpr std::size_t record_frame_bytes = 4;  // u32 length before each record in a body
 constexpr std::size_t body_prefix_bytes = 17;  // kind byte and seed
-constexpr std::size_t disk_read_bytes = 256 << 10;
-constexpr std::size_t snapshot_frame_bytes = 256 << 10;
-constexpr auto prune_interval = std::chrono::minutes(1);
 
 Bytes meta_catalogue_seq() { return to_bytes("catalogue-seq"); }
-
-bool at_or_behind(const Cursor& position, const Cursor& head) {
-  return position.incarnation < head.incarnation ||
-         (position.incarnation == head.incarnation && position.seq < head.seq);
-}
 
 }  // namespace
 
@@ -51,18 +43,10 @@ Result<void> OwnChannels::load() {
     shares_.set(record);
     if (!record.is_public()) continue;
     open_channel(record);
-    auto& channel = channels_[record.channel];
-    auto end = context_.store.get(Table::cursor, log_prefix(record.channel, context_.self()));
-    if (!end) return tl::unexpected(end.error());
-    if (!*end) continue;
-    ByteReader in(**end);
-    const auto cursor = decode_cursor(in.raw(56));
-    channel.log_bytes = in.u64();
-    const HybridTime time = in.u64();
-    if (!cursor || !in.done())
-      return fail(Errc::corrupt, fmt::format("the end of the log of share '{}' is unreadable", record.policy.filter));
-    channel.written = channel.head = *cursor;
-    context_.hybrid.resume(time);
+    if (const LogEnd* end = logs_.end(record.channel, context_.self())) {
+      channels_.at(record.channel).known = end->cursor;
+      context_.hybrid.resume(end->time);
+    }
   }
   make_catalogue();
   return {};
@@ -169,14 +153,22 @@ void OwnChannels::changed() {
   context_.turn.touch();
 }
 
-void OwnChannels::open_channel(const ShareRecord& share) { channels_[share.channel].share = share.id; }
+void OwnChannels::open_channel(const ShareRecord& share) {
+  channels_[share.channel].share = share.id;
+  logs_.open_own(share.channel);
+}
 
 void OwnChannels::close_channel(const ChannelId& id) {
   channels_.erase(id);
   std::erase(dirty_, id);
-  const Bytes prefix = log_prefix(id, context_.self());
-  context_.store.erase_range(Table::log, prefix, after_prefix(prefix));
-  context_.store.erase(Table::cursor, prefix);
+  logs_.close(id);
+}
+
+void OwnChannels::begin_incarnation() {
+  for (auto& [id, channel] : channels_) {
+    channel.durable.reset();
+    channel.live.reset();
+  }
 }
 
 void OwnChannels::rehome_retained() {
@@ -248,7 +240,7 @@ Route OwnChannels::publish(const MessagePtr& message) {
   const ChannelId id = shares_.of_topic(topic)->channel;
   Channel& channel = channels_.at(id);
   const bool durable = message->qos != Qos::at_most_once || message->retain;
-  if (!durable && channel.members.empty()) return route;  // nobody is there to hear it, and nothing keeps it
+  if (!durable && !logs_.has_members(id)) return route;  // nobody is there to hear it, and nothing keeps it
 
   Record record{RecordKind::message, topic, message->qos, message->retain, message->payload, message->properties};
   record.properties.expiry_seconds = message->seconds_left(context_.clock.monotonic());
@@ -296,7 +288,10 @@ void OwnChannels::end_turn() {
 Bytes OwnChannels::seal(const ChannelId& id, Channel& channel, Stream stream, const std::vector<OpenRecord>& records) {
   const bool durable = stream == Stream::durable;
   auto& writer = durable ? channel.durable : channel.live;
-  if (!writer) writer.emplace(stream, id, context_.incarnation, durable ? channel.written.header : Hash{});
+  if (!writer) {
+    const LogEnd* end = durable ? logs_.end(id, context_.self()) : nullptr;
+    writer.emplace(stream, id, context_.incarnation, end ? end->cursor.header : Hash{});
+  }
   std::vector<Bytes> bytes;
   bytes.reserve(records.size());
   bool has_root = false;
@@ -319,7 +314,6 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
   const auto batch = BatchView::parse(wire);
   expect(batch.has_value(), "a batch of our own does not parse");
   const BatchHeader& header = batch->header;
-  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq), wire);
   for (std::uint32_t index = 0; index < records.size(); ++index) {
     const OpenRecord& record = records[index];
     if (!record.is_value) continue;
@@ -329,34 +323,9 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
     if (!context_.retained.set(record.topic, {record.message, stamp, id, std::move(*proof), 0}))
       context_.count("retained refused");
   }
-  channel.written = advanced(header, batch->header_hash);
-  channel.log_bytes += wire.size();
   channel.durable_records += header.count;
   ++channel.durable_batches;
-  save_end(id, channel);
-  context_.store.when_durable([this, id, end = channel.written] { on_disk(id, end); });
-
-  channel.recent_bytes += wire.size();
-  channel.recent.push_back({header, batch->header_hash, std::move(wire)});
-  while (channel.recent_bytes > limits::channel_cache_bytes_max && channel.recent.size() > 1) {
-    channel.recent_bytes -= channel.recent.front().wire.size();
-    channel.recent.pop_front();
-  }
-}
-
-void OwnChannels::save_end(const ChannelId& id, const Channel& channel) {
-  Bytes end = encode_cursor(channel.written);
-  ByteWriter out(end);
-  out.u64(channel.log_bytes);
-  out.u64(context_.hybrid.last());
-  context_.store.put(Table::cursor, log_prefix(id, context_.self()), std::move(end));
-}
-
-void OwnChannels::on_disk(const ChannelId& id, const Cursor& end) {
-  const auto found = channels_.find(id);
-  if (found == channels_.end()) return;  // its share was removed meanwhile
-  found->second.head = end;
-  for (auto& [link, member] : found->second.members) pump(id, found->second, link, member);
+  logs_.append(id, *batch, wire);
 }
 
 void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
@@ -364,184 +333,112 @@ void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
   channel.open_live_bytes = 0;
   channel.live_records += records.size();
   const Bytes wire = seal(id, channel, Stream::live, records);
-  const Bytes prefix = wire::encode_batch_prefix(0);
-  for (auto& [link, member] : channel.members) {
-    if (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
-      context_.links->send(link, FrameType::batch, {prefix, wire});
-    else
-      context_.count("live records dropped for slow links", records.size());
-  }
+  logs_.pass_live(id, static_cast<std::uint32_t>(records.size()), 0, wire);
 }
 
-// Members ----------------------------------------------------------------------------------------------------
+// Readers ----------------------------------------------------------------------------------------------------
 
 void OwnChannels::follow_catalogue(LinkId link) {
   if (std::ranges::find(followers_, link) == followers_.end()) followers_.push_back(link);
   context_.links->send(link, FrameType::catalogue, {catalogue_});
 }
 
-void OwnChannels::join(LinkId link, const wire::ChannelJoin& join) {
-  wire::ChannelHeads answer{join.channel, {}, {}};
-  const auto found = channels_.find(join.channel);
-  if (found == channels_.end()) {
-    answer.error = "no such public channel here";
-    context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(answer)});
-    return;
-  }
-  Channel& channel = found->second;
-  Member member;
-  member.position = channel.head;
-  for (const auto& position : join.positions)
-    if (position.writer == context_.self()) member.position = position.cursor;
-  answer.positions.push_back({context_.self(), member.position});
-  if (join.snapshot) {
-    context_.retained.of_channel(join.channel, [&](const std::string& topic, const RetainedValue& value) {
-      if (value.message) member.snapshot.push_back(topic);
-    });
-    member.snapshot_open = true;
-  }
-  context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(answer)});
-  Member& kept = channel.members[link] = std::move(member);
-  pump(join.channel, channel, link, kept);
-}
-
-void OwnChannels::leave(LinkId link, const ChannelId& id) {
-  if (const auto found = channels_.find(id); found != channels_.end()) found->second.members.erase(link);
-}
-
-void OwnChannels::resend(LinkId link, const wire::ChannelPosition& from) {
-  const auto found = channels_.find(from.channel);
-  if (found == channels_.end() || from.position.writer != context_.self()) return;
-  const auto member = found->second.members.find(link);
-  if (member == found->second.members.end()) return;
-  member->second.position = from.position.cursor;
-  pump(from.channel, found->second, link, member->second);
-}
-
-void OwnChannels::writable(LinkId link) {
-  for (auto& [id, channel] : channels_)
-    if (const auto member = channel.members.find(link); member != channel.members.end())
-      pump(id, channel, link, member->second);
-}
-
 void OwnChannels::link_down(LinkId link) {
   std::erase(followers_, link);
-  for (auto& [id, channel] : channels_) channel.members.erase(link);
+  for (auto& [id, channel] : channels_) channel.fetches.erase(link);
 }
 
-void OwnChannels::pump(const ChannelId& id, Channel& channel, LinkId link, Member& member) {
-  if (member.snapshot_open) send_snapshot(id, link, member);
-  if (member.snapshot_open) return;  // the link is full
-  while (at_or_behind(member.position, channel.head) &&
-         context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
-    if (!send_from_memory(channel, link, member)) send_from_disk(id, channel, link, member);
-}
+// Lost and found -----------------------------------------------------------------------------------------------
 
-void OwnChannels::send_batch(LinkId link, const BatchHeader& header, ByteView wire) {
-  context_.links->send(link, FrameType::batch, {wire::encode_batch_prefix(context_.age_seconds(header.time)), wire});
-}
-
-void OwnChannels::send_gap(LinkId link, const ChannelId& id, const Cursor& to) {
-  context_.count("gaps told to readers");
-  context_.links->send(link, FrameType::range_gap, {wire::encode_channel_position({id, {context_.self(), to}})});
-}
-
-bool OwnChannels::send_from_memory(Channel& channel, LinkId link, Member& member) {
-  const auto& recent = channel.recent;
-  if (recent.empty() || channel.head.incarnation != recent.front().header.incarnation) return false;
-  auto at = recent.begin();
-  if (member.position.incarnation == at->header.incarnation)
-    at = std::ranges::lower_bound(recent, member.position.seq + 1, {},
-                                  [](const SentBatch& batch) { return batch.header.first_seq; });
-  if (at == recent.end() || judge(member.position, at->header) != Step::next ||
-      at->header.last_seq() > channel.head.seq)
-    return false;
-  send_batch(link, at->header, at->wire);
-  member.position = advanced(at->header, at->hash);
-  return true;
-}
-
-void OwnChannels::send_from_disk(const ChannelId& id, Channel& channel, LinkId link, Member& member) {
-  const Cursor& from = member.position;
-  std::size_t sent = 0;
-  auto scanned = context_.store.scan(
-      Table::log, log_key(id, context_.self(), from.incarnation, from.seq + 1),
-      after_prefix(log_prefix(id, context_.self())),
-      [&](ByteView, ByteView wire) {
-        const auto batch = BatchView::parse(wire);
-        if (!batch) return true;  // reported by the checksum already; the next row shows the gap
-        if (judge(member.position, batch->header) != Step::next) send_gap(link, id, before(batch->header));
-        send_batch(link, batch->header, wire);
-        member.position = advanced(batch->header, batch->header_hash);
-        sent += wire.size();
-        return sent < disk_read_bytes && at_or_behind(member.position, channel.head);
-      },
-      [&](ByteView) { context_.count("corrupt rows in the log"); });
-  if (!scanned) context_.count("log reads that failed");
-  if (sent > 0) return;
-  // Nothing is held between the reader's place and the end (retention, or a disk that failed).
-  send_gap(link, id, channel.head);
-  member.position = channel.head;
-}
-
-void OwnChannels::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
-  while (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max) {
-    wire::RetainedValues values{id, false, {}};
-    std::size_t bytes = 0;
-    for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
-      const RetainedValue* value = context_.retained.find(member.snapshot.back());
-      if (!value || !value->message || value->channel != id) continue;
-      // What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
-      if (value->ticket > context_.store.durable_ticket()) continue;
-      values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
-      bytes += value->proof.size();
-    }
-    values.last = member.snapshot.empty();
-    context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
-    if (values.last) {
-      member.snapshot_open = false;
-      return;
-    }
+bool OwnChannels::on_own_position(LinkId link, const ChannelId& id, const wire::Position& position) {
+  const auto found = channels_.find(id);
+  const auto header = found == channels_.end() ? std::nullopt : proven_header(position, id, context_.network());
+  if (!header) return false;
+  const LogEnd* end = logs_.end(id, context_.self());
+  const Cursor own = end ? end->cursor : Cursor{};
+  const Cursor& theirs = position.cursor;
+  if (theirs.incarnation == context_.incarnation && (own.incarnation != theirs.incarnation || own.seq < theirs.seq ||
+                                                     (own.seq == theirs.seq && own.header != theirs.header))) {
+    context_.count("lives of this node that were copied");
+    return true;
   }
+  Channel& channel = found->second;
+  if (theirs.incarnation >= context_.incarnation || !is_behind(channel.known, theirs) || channel.fetches.contains(link))
+    return false;
+  channel.fetches[link] = theirs;
+  context_.hybrid.resume(header->time);
+  context_.count("own logs fetched back");
+  const wire::ChannelJoin join{id, false, {{context_.self(), channel.known, {}}}};
+  context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
+  return false;
 }
 
-// Retention --------------------------------------------------------------------------------------------------
-
-void OwnChannels::tick() {
-  if (context_.store.trouble()) return;  // erased rows would be counted again
-  const Monotonic now = context_.clock.monotonic();
-  const bool by_age = now >= next_prune_;
-  if (by_age) next_prune_ = now + prune_interval;
-  for (auto& [id, channel] : channels_)
-    if (by_age || channel.log_bytes > limits::log_bytes_max) prune(id, channel);
+void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, ByteView wire) {
+  const BatchHeader& header = batch.header;
+  const auto found = channels_.find(header.channel);
+  const auto fetch =
+      found == channels_.end() ? decltype(found->second.fetches.begin()){} : found->second.fetches.find(link);
+  if (found == channels_.end() || fetch == found->second.fetches.end())
+    return context_.count("own batches that nobody asked for");
+  if (header.stream != Stream::durable || header.incarnation >= context_.incarnation || batch.body.empty() ||
+      !batch.verify(context_.network()))
+    return context_.count("own batches refused");
+  Channel& channel = found->second;
+  if (judge(channel.known, header) != Step::seen) {
+    const LogEnd* end = logs_.end(header.channel, header.writer);
+    if (!end || end->cursor == channel.known)
+      logs_.append(header.channel, batch, to_bytes(wire), link);
+    else
+      logs_.restore(header.channel, batch, to_bytes(wire));
+    channel.known = advanced(header, batch.header_hash);
+    context_.hybrid.resume(header.time);
+    context_.count("own records fetched back", header.count);
+    take_back_retained(header.channel, batch);
+  }
+  if (is_behind(channel.known, fetch->second)) return;
+  channel.fetches.erase(fetch);
+  context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(header.channel)});
 }
 
-void OwnChannels::prune(const ChannelId& id, Channel& channel) {
-  const auto age_max = std::chrono::duration_cast<std::chrono::seconds>(limits::log_age_max).count();
-  std::vector<Bytes> old;
-  std::uint64_t freed = 0;
-  const Bytes prefix = log_prefix(id, context_.self());
-  auto scanned = context_.store.scan(Table::log, prefix, after_prefix(prefix), [&](ByteView key, ByteView wire) {
-    const auto batch = BatchView::parse(wire);
-    const bool too_old = batch && context_.age_seconds(batch->header.time) > age_max;
-    if (!too_old && channel.log_bytes - std::min(freed, channel.log_bytes) <= limits::log_bytes_max) return false;
-    old.push_back(to_bytes(key));
-    freed += wire.size();
-    return old.size() < 1000;
-  });
-  if (!scanned || old.empty()) return;
-  for (const auto& key : old) context_.store.erase(Table::log, key);
-  channel.log_bytes -= std::min(freed, channel.log_bytes);
-  save_end(id, channel);
-  context_.count("batches beyond retention", old.size());
-  context_.turn.touch();
+/// The retained values among records of an earlier life, where they are the latest.
+void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch) {
+  const auto records = batch.records();
+  if (!records || !batch.header.has_root) return;
+  for (std::uint32_t index = 0; index < records->size(); ++index) {
+    const auto record = decode_record((*records)[index]);
+    if (!record || !record->retain || !check_topic(record->topic)) continue;
+    const ShareRecord* share = shares_.of_topic(record->topic);
+    if (!share || share->channel != id) continue;
+    RetainedValue value;
+    value.stamp = {batch.header.time, batch.header.writer, batch.header.incarnation, batch.header.first_seq + index};
+    value.channel = id;
+    if (auto proof = batch.proof_of(index)) value.proof = std::move(*proof);
+    if (record->kind == RecordKind::message) {
+      auto message = std::make_shared<Message>();
+      message->topic = record->topic;
+      message->payload = record->payload;
+      message->qos = record->qos;
+      message->retain = true;
+      message->properties = record->properties;
+      message->received = context_.clock.monotonic();
+      if (auto& expiry = message->properties.expiry_seconds) {
+        const auto age = context_.age_seconds(batch.header.time);
+        if (*expiry <= age) continue;
+        *expiry -= age;
+      }
+      value.message = std::move(message);
+    }
+    const MessagePtr message = value.message;
+    const auto newer = context_.retained.set(record->topic, std::move(value));
+    if (newer && *newer && message) context_.broker->deliver_retained(message);
+  }
 }
 
 std::vector<OwnChannels::ChannelStatus> OwnChannels::status() const {
   std::vector<ChannelStatus> out;
   for (const auto& [id, channel] : channels_)
     out.push_back({shares_.all().at(channel.share).policy.filter, id, channel.durable_records, channel.live_records,
-                   channel.durable_batches, channel.log_bytes, channel.members.size()});
+                   channel.durable_batches, logs_.log_bytes(id), logs_.members(id)});
   return out;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
-// What this node writes: the shares of its handle, the log of each public one, and the members that get it.
+// What this node writes: the shares of its handle and the batches of each public one.
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "core/batch.hpp"
 #include "core/cursor.hpp"
 #include "core/share.hpp"
+#include "dht/channel_logs.hpp"
 #include "dht/context.hpp"
 #include "dht/wire.hpp"
 
@@ -20,7 +20,7 @@ namespace diot {
 
 class OwnChannels {
  public:
-  explicit OwnChannels(OverlayContext& context) : context_(context) {}
+  OwnChannels(OverlayContext& context, ChannelLogs& logs) : context_(context), logs_(logs) {}
   /// Reads shares and the ends of their logs.
   Result<void> load();
 
@@ -38,16 +38,18 @@ class OwnChannels {
   Route publish(const MessagePtr& message);
   /// Forms the batches of this turn; before the store is sealed.
   void end_turn();
-  /// Retention. About once a second.
-  void tick();
+  /// A new life of this node: from here on every log goes on in it.
+  void begin_incarnation();
 
   // Readers.
   void follow_catalogue(LinkId link);
-  void join(LinkId link, const wire::ChannelJoin& join);
-  void leave(LinkId link, const ChannelId& channel);
-  void resend(LinkId link, const wire::ChannelPosition& from);
-  void writable(LinkId link);
   void link_down(LinkId link);
+  bool has(const ChannelId& id) const { return channels_.contains(id); }
+  // Own records of an earlier life that a peer holds and we do not: a restored backup, a disk that failed.
+  /// A peer told how far it has one of our logs. True: it has more than we, in our present life (so this process was
+  /// copied), which must end.
+  bool on_own_position(LinkId link, const ChannelId& id, const wire::Position& position);
+  void on_own_batch(LinkId link, const BatchView& batch, ByteView wire);
 
   struct ChannelStatus {
     std::string filter;
@@ -58,16 +60,6 @@ class OwnChannels {
   std::vector<ChannelStatus> status() const;
 
  private:
-  struct SentBatch {
-    BatchHeader header;
-    Hash hash;
-    Bytes wire;
-  };
-  struct Member {
-    Cursor position;                    ///< end of what was handed to the link
-    std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
-    bool snapshot_open = false;         ///< … and then the frame that says so
-  };
   struct OpenRecord {
     Bytes bytes;
     bool retained = false;  ///< gives the batch a Merkle root
@@ -81,15 +73,12 @@ class OwnChannels {
     std::optional<BatchWriter> durable, live;
     std::vector<OpenRecord> open_durable, open_live;
     std::size_t open_durable_bytes = 0, open_live_bytes = 0;
-    Cursor written;  ///< end of the log, some of it perhaps not on disk yet
-    Cursor head;     ///< end of what is on disk: what readers may have
-    std::uint64_t log_bytes = 0;
-    std::deque<SentBatch> recent;  ///< newest batches, contiguous up to `written`
-    std::size_t recent_bytes = 0;
-    std::map<LinkId, Member> members;
+    Cursor known;                      ///< end of the logs of earlier lives, as far as they are here …
+    std::map<LinkId, Cursor> fetches;  ///< … and how far a peer that sends them back has them
     std::uint64_t durable_records = 0, live_records = 0, durable_batches = 0;
   };
 
+  void take_back_retained(const ChannelId& id, const BatchView& batch);
   Result<const HandleRecord*> may_change() const;
   Result<ShareRecord> find(const std::string& filter) const;
   Result<void> check_preset(Preset preset) const;
@@ -105,17 +94,9 @@ class OwnChannels {
   void form_durable(const ChannelId& id, Channel& channel);
   void form_live(const ChannelId& id, Channel& channel);
   Bytes seal(const ChannelId& id, Channel& channel, Stream stream, const std::vector<OpenRecord>& records);
-  void on_disk(const ChannelId& id, const Cursor& end);
-  void pump(const ChannelId& id, Channel& channel, LinkId link, Member& member);
-  void send_batch(LinkId link, const BatchHeader& header, ByteView wire);
-  void send_gap(LinkId link, const ChannelId& id, const Cursor& to);
-  bool send_from_memory(Channel& channel, LinkId link, Member& member);
-  void send_from_disk(const ChannelId& id, Channel& channel, LinkId link, Member& member);
-  void send_snapshot(const ChannelId& id, LinkId link, Member& member);
-  void save_end(const ChannelId& id, const Channel& channel);
-  void prune(const ChannelId& id, Channel& channel);
 
   OverlayContext& context_;
+  ChannelLogs& logs_;
   Shares shares_;
   std::map<ShareId, Bytes> records_;  ///< as signed, in wire form
   std::map<ChannelId, Channel> channels_;
@@ -123,7 +104,6 @@ class OwnChannels {
   std::uint64_t catalogue_seq_ = 0;
   std::vector<LinkId> followers_;
   std::vector<ChannelId> dirty_;  ///< channels with open records
-  Monotonic next_prune_{};
 };
 
 }  // namespace diot

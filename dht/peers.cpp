@@ -102,11 +102,19 @@ void Peers::dial_failed(const std::string& address, const std::optional<NodeId>&
 
 std::set<NodeId> Peers::background() const {
   std::set<NodeId> out;
-  // The founder's nodes lead to the registrar; the rest in a fixed order.
+  // The founder's nodes lead to the registrar; then whose address is known; then, from the DHT, those of the handles that
+  // follow our own in the ledger, so that homes spread over one another.
   if (const HandleRecord* founder = context_.ledger.handle(context_.founder))
     for (const auto& [node, role] : founder->nodes) out.insert(node);
   for (const auto& [node, peer] : peers_)
     if (out.size() < background_links && !peer.addresses.empty()) out.insert(node);
+  const auto& handles = context_.ledger.handles();
+  auto at = handles.upper_bound(context_.handle);
+  for (auto left = std::min(handles.size(), background_links); left > 0 && out.size() < background_links; --left) {
+    if (at == handles.end()) at = handles.begin();
+    for (const auto& [node, role] : at->second.nodes) out.insert(node);
+    ++at;
+  }
   out.erase(context_.self());
   return out;
 }

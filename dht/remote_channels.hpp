@@ -1,7 +1,9 @@
 #pragma once
-// What this node reads: the demand of its clients, the catalogues of the handles that they name, and its place in each
-// log of the channels that this leads to.
+// What this node reads: the demand of its clients and of members who cannot reach an owner themselves, the catalogues of
+// the handles that they name, and the channels that this leads to, from the owner's nodes or, while one of them is out of
+// reach, from other members.
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,6 +14,7 @@
 #include "core/batch.hpp"
 #include "core/cursor.hpp"
 #include "core/share.hpp"
+#include "dht/channel_logs.hpp"
 #include "dht/context.hpp"
 #include "dht/wire.hpp"
 
@@ -19,11 +22,12 @@ namespace diot {
 
 class RemoteChannels {
  public:
-  explicit RemoteChannels(OverlayContext& context) : context_(context) {}
-  /// Reads cursors and catalogues.
+  RemoteChannels(OverlayContext& context, ChannelLogs& logs) : context_(context), logs_(logs) {}
+  /// Reads catalogues and forks; after the logs.
   Result<void> load();
-  /// After the broker has told the demand of the sessions that it kept: drops the places that no such session needs.
-  void settle();
+  /// After the broker has told the demand of the sessions that it kept: these go on where they were; what else is held
+  /// stays for other members for limits::carry_time. `own`: channels that are none of ours here.
+  void settle(const std::function<bool(const ChannelId&)>& own);
 
   void add_demand(std::string_view filter, bool durable);
   void remove_demand(std::string_view filter, bool durable);
@@ -42,12 +46,14 @@ class RemoteChannels {
   /// A handle may have got other nodes.
   void ledger_changed();
 
-  void on_catalogue(const NodeId& peer, ByteView bytes);
+  /// A member asks for a catalogue, and to have channels carried for it.
+  void on_catalogue_get(LinkId link, const wire::CatalogueGet& get);
+  void on_catalogue(LinkId link, const NodeId& peer, ByteView bytes);
   /// The same from the DHT.
   void on_directory_record(const DirectoryRecord& record);
   void on_heads(LinkId link, const NodeId& peer, const wire::ChannelHeads& heads);
-  void on_batch(LinkId link, const wire::HeldBatch& held);
-  void on_gap(LinkId link, const NodeId& peer, const wire::ChannelPosition& to);
+  void on_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held);
+  void on_gap(LinkId link, const NodeId& peer, const wire::ChannelGap& gap);
   void on_retained(LinkId link, const wire::RetainedValues& values);
   /// Asks again for what was let go while the disk was behind. About once a second.
   void tick();
@@ -56,9 +62,20 @@ class RemoteChannels {
     std::string handle, filter;
     ChannelId id;
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
-    std::size_t joined = 0;  ///< at how many of the handle's nodes
+    std::size_t joined = 0;        ///< at how many nodes
+    std::size_t members = 0;       ///< that get it from here
+    std::uint64_t log_bytes = 0;   ///< held here
+    std::vector<NodeId> withheld;  ///< writers whose next records only nodes out of reach may still have
   };
   std::vector<ChannelStatus> status() const;
+  /// A writer that signed two different things as one: its node was copied. Nothing of that life is taken any more.
+  struct Fork {
+    std::string handle;
+    ChannelId channel;
+    NodeId writer;
+    Incarnation incarnation;
+  };
+  std::vector<Fork> forks() const;
   std::vector<std::string> handles() const;
 
  private:
@@ -66,11 +83,15 @@ class RemoteChannels {
     std::size_t clean = 0, durable = 0;
   };
   struct Owner {
-    std::map<std::string, Demand, std::less<>> filters;  ///< in the owner's names
-    std::map<NodeId, LinkId> links;
-    std::set<NodeId> answered;  ///< whose catalogue came over the present link
+    std::map<std::string, Demand, std::less<>> filters;      ///< of clients here, in the owner's names
+    std::map<LinkId, std::vector<std::string>> for_members;  ///< what these asked us to carry
+    std::map<NodeId, LinkId> links;                          ///< to the owner's nodes
+    std::set<NodeId> answered;                               ///< whose catalogue came over the present link
+    std::map<LinkId, bool> helpers;  ///< other members, asked while an owner's node is out of reach; true: answered
+    Monotonic out_of_reach_since{};  ///< zero: all of the owner's nodes are linked
     std::uint64_t catalogue_seq = 0;
     std::uint64_t stored_seq = 0;  ///< of the catalogue on disk, which leads a restarted reader to its places
+    Bytes catalogue;               ///< as signed
     std::map<ChannelId, ShareRecord> shares;
     bool known = false;
   };
@@ -78,38 +99,64 @@ class RemoteChannels {
     Incarnation incarnation;
     std::uint64_t seq = 0;
   };
+  struct Join {
+    bool joined = false;
+    Monotonic asked{};
+  };
+  /// What is missing behind a log's end, and who has been asked for it.
+  struct Missing {
+    Cursor place;
+    std::optional<LinkId> asked;
+    std::map<LinkId, LogEnd> lacking;  ///< who said that it is not held there, and what it holds next
+    Monotonic since{};
+  };
   struct Channel {
     std::string handle;
     ShareRecord share;
-    std::map<NodeId, Cursor> cursors;
+    std::set<NodeId> followed;  ///< writers whose logs go on from their ends here, without a gap
     std::map<NodeId, LivePlace> live;
-    std::map<NodeId, Cursor> asked;  ///< where a range was asked for, so that it is asked once
-    std::map<LinkId, bool> joins;    ///< asked, and whether joined
-    std::set<LinkId> let_go;         ///< whose durable batches were dropped while too much waited for the disk
-    bool torn = false;               ///< part of a log is lost, and values with it: ask for all of them again
-    Hash proven_header;              ///< the last header whose signature a retained value's proof showed
+    std::map<NodeId, Missing> missing;
+    std::map<LinkId, Join> joins;
+    std::set<LinkId> let_go;              ///< whose durable batches were dropped while too much waited for the disk
+    std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
+    std::set<std::string> fresh;          ///< … and what came since then; at the end the other copies go
+    Hash proven_header;                   ///< the last header whose signature a retained value's proof showed
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
   };
 
   void ask(Owner& owner, const std::string& handle, const NodeId& peer, LinkId link);
-  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record);
+  void ask_owners(Owner& owner, const std::string& handle);
+  /// Whether some node of the owner is not linked, so that other members are needed.
+  bool out_of_reach(const Owner& owner, const std::string& handle) const;
+  void seek_helpers(Owner& owner, const std::string& handle);
+  void dismiss_helpers(Owner& owner, const std::string& handle);
+  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record, ByteView bytes);
   Result<std::map<ChannelId, ShareRecord>> shares_in(const std::string& handle, const DirectoryRecord& record) const;
+  static bool wants(const Owner& owner, std::string_view filter);
+  bool wants_durably(const Channel& channel) const;
   /// Joins the channels that the demand needs now, and leaves the others.
   void recompute(const std::string& handle, Owner& owner);
-  void join(const ChannelId& id, Channel& channel, const NodeId& peer, LinkId link);
-  void leave(const ChannelId& id);
-  void put_cursor(const ChannelId& id, const NodeId& writer, const Cursor& cursor);
+  void join(const ChannelId& id, Channel& channel, LinkId link);
+  void leave(const ChannelId& id, bool share_ended);
+  void forget(const ChannelId& id);
+  /// The log's end as the peer tells it, if it is to be believed.
+  std::optional<LogEnd> believed(const ChannelId& id, const wire::Position& position, const NodeId& peer) const;
   void take_in(const ChannelId& id, Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
-  void ask_range(LinkId link, Channel& channel, const NodeId& writer, const Cursor& from);
+  void on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer);
+  void ask_range(LinkId link, Channel& channel, const NodeId& writer);
+  void give_up(Channel& channel, const NodeId& writer);
+  void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
   bool from_the_future(HybridTime time);
   Channel* joined(LinkId link, const ChannelId& id);
 
   OverlayContext& context_;
+  ChannelLogs& logs_;
   std::map<std::string, Owner, std::less<>> owners_;
   std::map<ChannelId, Channel> channels_;
-  std::map<ChannelId, std::map<NodeId, Cursor>> stored_;  ///< from disk, for channels that are not joined yet
+  std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
+  std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
   std::map<LinkId, NodeId> links_;
 };
 

@@ -1,7 +1,9 @@
 #include "dht/wire.hpp"
 
+#include "core/batch.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/topic.hpp"
 
 namespace diot::wire {
 
@@ -14,16 +16,20 @@ constexpr std::size_t blocks_per_frame_max = 4096;
 constexpr std::size_t values_per_frame_max = 4096;
 
 void pack(PackWriter& out, const Position& position) {
-  out.array(2);
+  out.array(3);
   out.bin(position.writer);
   out.bin(encode_cursor(position.cursor));
+  out.bin(position.header);
 }
 
+bool is_header(ByteView bytes) { return bytes.empty() || bytes.size() == BatchHeader::wire_bytes; }
+
 bool unpack(PackReader& in, Position& position) {
-  in.array_of(2);
+  in.array_of(3);
   position.writer = in.id<NodeId>();
   const auto cursor = decode_cursor(in.bin(56));
-  if (!in.ok() || !cursor) return false;
+  position.header = to_bytes(in.bin(BatchHeader::wire_bytes));
+  if (!in.ok() || !cursor || !is_header(position.header)) return false;
   position.cursor = *cursor;
   return true;
 }
@@ -185,17 +191,25 @@ std::optional<Welcome> decode_welcome(ByteView body) {
   return welcome;
 }
 
-Bytes encode_catalogue_get(std::string_view handle) {
+Bytes encode_catalogue_get(const CatalogueGet& get) {
   Bytes body;
-  PackWriter(body).str(handle);
+  PackWriter out(body);
+  out.array(2);
+  out.str(get.handle);
+  out.array(get.filters.size());
+  for (const auto& filter : get.filters) out.str(filter);
   return body;
 }
 
-std::optional<std::string> decode_catalogue_get(ByteView body) {
+std::optional<CatalogueGet> decode_catalogue_get(ByteView body) {
   PackReader in(body);
-  std::string handle(in.str(32));
+  in.array_of(2);
+  CatalogueGet get;
+  get.handle = in.str(32);
+  for (auto left = in.array(limits::filters_for_others_max); left > 0; --left)
+    if (!check_filter(get.filters.emplace_back(in.str(0xffff)))) return std::nullopt;
   if (!in.done()) return std::nullopt;
-  return handle;
+  return get;
 }
 
 Bytes encode_channel_join(const ChannelJoin& join) {
@@ -272,6 +286,27 @@ std::optional<ChannelPosition> decode_channel_position(ByteView body) {
   at.channel = in.id<ChannelId>();
   if (!unpack(in, at.position) || !in.done()) return std::nullopt;
   return at;
+}
+
+Bytes encode_channel_gap(const ChannelGap& gap) {
+  Bytes body;
+  PackWriter out(body);
+  out.array(3);
+  out.bin(gap.channel);
+  pack(out, gap.position);
+  out.bin(gap.next_header);
+  return body;
+}
+
+std::optional<ChannelGap> decode_channel_gap(ByteView body) {
+  PackReader in(body);
+  in.array_of(3);
+  ChannelGap gap;
+  gap.channel = in.id<ChannelId>();
+  if (!unpack(in, gap.position)) return std::nullopt;
+  gap.next_header = in.bin(BatchHeader::wire_bytes);
+  if (!in.done() || !is_header(gap.next_header)) return std::nullopt;
+  return gap;
 }
 
 Bytes encode_retained_values(const RetainedValues& values) {

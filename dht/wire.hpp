@@ -66,15 +66,22 @@ struct Welcome {
 Bytes encode_welcome(const Welcome& welcome);
 std::optional<Welcome> decode_welcome(ByteView body);
 
-/// Asks an owner's node for its catalogue, now and whenever it changes. The answer (frame `catalogue`) is a directory
-/// record of kind catalogue.
-Bytes encode_catalogue_get(std::string_view handle);
-std::optional<std::string> decode_catalogue_get(ByteView body);
+/// Asks for a handle's catalogue, now and whenever it changes: an owner's node, or one that may carry the handle's
+/// channels and then also joins those that `filters` (in the owner's names) can touch for the asker; none: it may stop
+/// that. The answer (frame `catalogue`) is a directory record of kind catalogue.
+struct CatalogueGet {
+  std::string handle;
+  std::vector<std::string> filters;
+};
+Bytes encode_catalogue_get(const CatalogueGet& get);
+std::optional<CatalogueGet> decode_catalogue_get(ByteView body);
 
-/// One writer's log and the reader's place in it.
+/// A place in one writer's log. `header` (276 bytes, or none) is the signed header that the cursor is the end of: with it
+/// the place is believed whoever tells it.
 struct Position {
   NodeId writer;
   Cursor cursor;
+  Bytes header;
 };
 /// A reader wants a channel's batches: of each log those behind its position, or from now on where it gives none.
 struct ChannelJoin {
@@ -105,14 +112,23 @@ struct HeldBatch {
 };
 std::optional<HeldBatch> decode_batch(ByteView body);
 
-/// "Send again from behind this place" (range_get), or "what lies between yours and this place is not held here"
-/// (range_gap).
+/// "Send again from behind this place" (range_get).
 struct ChannelPosition {
   ChannelId channel;
   Position position;
 };
 Bytes encode_channel_position(const ChannelPosition& at);
 std::optional<ChannelPosition> decode_channel_position(ByteView body);
+
+/// "What lies between your place and this one is not held here" (range_gap). `next_header`: the signed header of the
+/// batch that comes next, which proves the place; none if the place is the end of what is held.
+struct ChannelGap {
+  ChannelId channel;
+  Position position;
+  ByteView next_header;
+};
+Bytes encode_channel_gap(const ChannelGap& gap);
+std::optional<ChannelGap> decode_channel_gap(ByteView body);
 
 /// Retained values of a channel with their proofs. `last`: these were all.
 struct RetainedValues {

@@ -205,6 +205,16 @@ class World {
     home.overlay->add_demand(filter, true);
   }
 
+  /// From now on these two have no link and get none.
+  void keep_apart(const Home& a, const Home& b) {
+    apart.insert({a.handle, b.handle});
+    for (LinkId link : links_between(a, b)) cut(link, "apart");
+  }
+  void let_meet(const Home& a, const Home& b) {
+    apart.erase({a.handle, b.handle});
+    apart.erase({b.handle, a.handle});
+  }
+
   void cut(LinkId id, const std::string& reason) {
     const auto found = links.find(id);
     if (found == links.end()) return;
@@ -266,7 +276,8 @@ class World {
   std::map<std::string, std::unique_ptr<Home>> homes;
   std::map<LinkId, Link> links;
   std::deque<std::function<void()>> events;
-  std::set<std::string> unreachable;  ///< addresses
+  std::set<std::string> unreachable;                    ///< addresses
+  std::set<std::pair<std::string, std::string>> apart;  ///< handles of homes that cannot reach each other
   std::map<std::pair<DirectoryKind, Bytes>, Bytes> directory;
   /// May change or swallow (false) a frame under way.
   std::function<bool(const Home& from, const Home& to, FrameType type, Bytes& body)> on_wire;
@@ -311,7 +322,8 @@ inline void FakeLinks::dial(const std::string& address, const std::optional<Node
       if (home->address == address && home->running()) to = home.get();
     }
     if (!from) return;
-    if (!to || world.unreachable.contains(address) || (expected && to->key.node_id() != *expected))
+    if (!to || world.unreachable.contains(address) || world.apart.contains({from->handle, to->handle}) ||
+        world.apart.contains({to->handle, from->handle}) || (expected && to->key.node_id() != *expected))
       return from->overlay->dial_failed(address, expected, "refused");
     if (!world.links_between(*from, *to).empty()) return from->overlay->dial_failed(address, expected, "duplicate");
     const LinkId id{world.next_link++};

@@ -15,7 +15,7 @@ Id id(std::uint8_t fill) {
   return out;
 }
 
-const Position position{id<NodeId>(3), {{7, 8}, 9, id<Hash>(4)}};
+const Position position{id<NodeId>(3), {{7, 8}, 9, id<Hash>(4)}, Bytes(276, 5)};
 const Bytes genesis = to_bytes("genesis bytes");
 const Bytes entry = to_bytes("an entry");
 const Bytes proof = to_bytes("a proof");
@@ -51,7 +51,8 @@ std::vector<Case> cases() {
       make("submitted", encode_submitted({5, 0, Errc::exists, "taken"}), decode_submitted, encode_submitted),
       make("enrol", encode_enrol({entry, id<Signature>(2)}), decode_enrol, encode_enrol),
       make("welcome", encode_welcome({"", genesis, 1, id<Seed>(5), 3}), decode_welcome, encode_welcome),
-      make("catalogue_get", encode_catalogue_get("alice"), decode_catalogue_get, encode_catalogue_get),
+      make("catalogue_get", encode_catalogue_get({"alice", {"sensors/#", "+/door"}}), decode_catalogue_get,
+           encode_catalogue_get),
       make("channel_join", encode_channel_join({id<ChannelId>(6), true, {position, position}}), decode_channel_join,
            encode_channel_join),
       make("channel_heads", encode_channel_heads({id<ChannelId>(6), "no", {position}}), decode_channel_heads,
@@ -59,6 +60,8 @@ std::vector<Case> cases() {
       make("channel_leave", encode_channel_leave(id<ChannelId>(6)), decode_channel_leave, encode_channel_leave),
       make("channel_position", encode_channel_position({id<ChannelId>(6), position}), decode_channel_position,
            encode_channel_position),
+      make("channel_gap", encode_channel_gap({id<ChannelId>(1), position, Bytes(276, 6)}), decode_channel_gap,
+           encode_channel_gap),
       make("retained", encode_retained_values({id<ChannelId>(6), true, {{10, proof}, {0, proof}}}),
            decode_retained_values, encode_retained_values),
   };

@@ -72,6 +72,18 @@ std::vector<std::string> Node::warnings() const {
   if (core_->overlay().ledger_sync().conflict())
     out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
                               core_->overlay().ledger_sync().conflict()->height));
+  for (const auto& fork : core_->overlay().remote().forks())
+    out.push_back(
+        fmt::format("a node of @{} ({}) has signed two different things as one: it was copied and runs twice, "
+                    "or went back to a snapshot; nothing more of that run is taken. Its owner stops one of the "
+                    "two and restarts the other",
+                    fork.handle.empty() ? "?" : fork.handle, to_display(fork.writer)));
+  for (const auto& channel : core_->overlay().remote().status())
+    for (const auto& writer : channel.withheld)
+      out.push_back(
+          fmt::format("records of @{} wait for others before them that only a node out of reach may still "
+                      "have ({}); `diot peers` shows who is in reach",
+                      channel.handle, to_display(writer)));
   out.push_back(
       "the owner key lies on this gateway (owner.key); sealing it off is not available yet: keep the 24 words");
   return out;
@@ -94,6 +106,8 @@ Result<Json> Node::status() const {
     subscribed.push_back({{"handle", channel.handle},
                           {"filter", channel.filter},
                           {"joined", channel.joined},
+                          {"members", channel.members},
+                          {"log_bytes", channel.log_bytes},
                           {"durable_records", channel.durable_records},
                           {"durable_lost", channel.durable_lost},
                           {"live_records", channel.live_records},

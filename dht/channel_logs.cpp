@@ -1,0 +1,400 @@
+#include "dht/channel_logs.hpp"
+
+#include <algorithm>
+
+#include "core/limits.hpp"
+
+namespace diot {
+
+namespace {
+
+constexpr std::size_t disk_read_bytes = 256 << 10;
+constexpr std::size_t snapshot_frame_bytes = 256 << 10;
+constexpr auto prune_interval = std::chrono::minutes(1);
+
+}  // namespace
+
+std::optional<BatchHeader> proven_header(const wire::Position& position, const ChannelId& channel,
+                                         const NetworkId& network) {
+  const auto batch = BatchView::parse(position.header);
+  if (!batch || !batch->body.empty() || batch->header.stream != Stream::durable || batch->header.channel != channel ||
+      batch->header.writer != position.writer || advanced(batch->header, batch->header_hash) != position.cursor ||
+      !batch->verify(network))
+    return std::nullopt;
+  return batch->header;
+}
+
+// Table::cursor: channel (32) ‖ writer (32) → cursor (56) ‖ u64 bytes of the log ‖ u64 time ‖ signed header (276, or
+// none); channel alone → nothing: its retained copies are complete.
+Result<void> ChannelLogs::load() {
+  return context_.store.scan(Table::cursor, {}, {}, [&](ByteView key, ByteView value) {
+    if (key.size() == 32) {
+      channels_[*ChannelId::from(key)].copies_complete = true;
+      return true;
+    }
+    ByteReader in(value);
+    const auto cursor = decode_cursor(in.raw(56));
+    if (key.size() != 64 || !cursor) {
+      context_.count("unreadable ends of logs");
+      return true;
+    }
+    Log& log = channels_[*ChannelId::from(key.first(32))].logs[*NodeId::from(key.subspan(32))];
+    log.end.cursor = log.on_disk = *cursor;
+    log.bytes = in.u64();
+    log.end.time = in.u64();
+    log.end.header = to_bytes(in.rest());
+    return true;
+  });
+}
+
+void ChannelLogs::close(const ChannelId& id) {
+  if (channels_.erase(id) == 0) return;
+  context_.store.erase_range(Table::log, id.view(), after_prefix(id.view()));
+  context_.store.erase_range(Table::cursor, id.view(), after_prefix(id.view()));
+  context_.turn.touch();
+}
+
+std::vector<ChannelId> ChannelLogs::held() const {
+  std::vector<ChannelId> out;
+  for (const auto& [id, channel] : channels_) out.push_back(id);
+  return out;
+}
+
+// Logs -------------------------------------------------------------------------------------------------------
+
+const LogEnd* ChannelLogs::end(const ChannelId& id, const NodeId& writer) const {
+  const auto channel = channels_.find(id);
+  if (channel == channels_.end()) return nullptr;
+  const auto log = channel->second.logs.find(writer);
+  return log == channel->second.logs.end() ? nullptr : &log->second.end;
+}
+
+std::vector<NodeId> ChannelLogs::writers(const ChannelId& id) const {
+  std::vector<NodeId> out;
+  if (const auto channel = channels_.find(id); channel != channels_.end())
+    for (const auto& [writer, log] : channel->second.logs) out.push_back(writer);
+  return out;
+}
+
+ChannelLogs::Log& ChannelLogs::log(const ChannelId& id, const NodeId& writer) { return channels_.at(id).logs[writer]; }
+
+void ChannelLogs::save_end(const ChannelId& id, const NodeId& writer, const Log& log) {
+  Bytes row = encode_cursor(log.end.cursor);
+  ByteWriter out(row);
+  out.u64(log.bytes);
+  out.u64(log.end.time);
+  out.raw(log.end.header);
+  context_.store.put(Table::cursor, log_prefix(id, writer), std::move(row));
+  context_.turn.touch();
+}
+
+void ChannelLogs::wait_for_disk(const ChannelId& id, const NodeId& writer, const Cursor& end) {
+  context_.store.when_durable([this, id, writer, end] {
+    const auto channel = channels_.find(id);
+    if (channel == channels_.end()) return;  // closed meanwhile
+    const auto log = channel->second.logs.find(writer);
+    if (log == channel->second.logs.end()) return;
+    log->second.on_disk = end;
+    for (auto& [link, member] : channel->second.members) pump(id, channel->second, link, member);
+  });
+}
+
+void ChannelLogs::append(const ChannelId& id, const BatchView& batch, Bytes wire, std::optional<LinkId> from) {
+  const BatchHeader& header = batch.header;
+  Channel& channel = channels_.at(id);
+  Log& log = channel.logs[header.writer];
+  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq), wire);
+  const Cursor end = advanced(header, batch.header_hash);
+  if (from)
+    if (const auto member = channel.members.find(*from); member != channel.members.end()) {
+      Cursor& position = member->second.positions[header.writer];
+      if (judge(position, header) == Step::next) position = end;
+    }
+  log.end = {end, to_bytes(batch.header_bytes), header.time};
+  log.bytes += wire.size();
+  log.recent_bytes += wire.size();
+  log.recent.push_back({header, batch.header_hash, std::move(wire)});
+  while (log.recent_bytes > limits::channel_cache_bytes_max && log.recent.size() > 1) {
+    log.recent_bytes -= log.recent.front().wire.size();
+    log.recent.pop_front();
+  }
+  save_end(id, header.writer, log);
+  wait_for_disk(id, header.writer, end);
+  if (header.writer != context_.self())
+    for (auto& [link, member] : channel.members) pump(id, channel, link, member);
+}
+
+void ChannelLogs::restore(const ChannelId& id, const BatchView& batch, Bytes wire) {
+  const BatchHeader& header = batch.header;
+  Log& held = log(id, header.writer);
+  held.bytes += wire.size();
+  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq), std::move(wire));
+  save_end(id, header.writer, held);
+}
+
+void ChannelLogs::jump(const ChannelId& id, const NodeId& writer, LogEnd end) {
+  Channel& channel = channels_.at(id);
+  const auto [at, fresh] = channel.logs.try_emplace(writer);
+  Log& log = at->second;
+  log.end = std::move(end);
+  log.recent.clear();
+  log.recent_bytes = 0;
+  save_end(id, writer, log);
+  wait_for_disk(id, writer, log.end.cursor);
+  if (!fresh) return;
+  // Members that joined before this log was known begin where it begins.
+  const wire::ChannelHeads heads{id, {}, {{writer, log.end.cursor, log.end.header}}};
+  for (auto& [link, member] : channel.members) {
+    member.positions.try_emplace(writer, log.end.cursor);
+    context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(heads)});
+  }
+}
+
+std::optional<Bytes> ChannelLogs::find(const ChannelId& id, const NodeId& writer, const Incarnation& incarnation,
+                                       std::uint64_t first_seq) {
+  const auto channel = channels_.find(id);
+  if (channel == channels_.end()) return std::nullopt;
+  if (const auto log = channel->second.logs.find(writer); log != channel->second.logs.end()) {
+    const auto& recent = log->second.recent;
+    const auto at = std::ranges::lower_bound(recent, std::pair(incarnation, first_seq), {}, [](const SentBatch& batch) {
+      return std::pair(batch.header.incarnation, batch.header.first_seq);
+    });
+    if (at != recent.end() && at->header.incarnation == incarnation && at->header.first_seq == first_seq)
+      return at->wire;
+  }
+  auto row = context_.store.get(Table::log, log_key(id, writer, incarnation, first_seq));
+  return row ? std::move(*row) : std::nullopt;
+}
+
+bool ChannelLogs::copies_complete(const ChannelId& id) const {
+  const auto channel = channels_.find(id);
+  return channel != channels_.end() && channel->second.copies_complete;
+}
+
+void ChannelLogs::set_copies_complete(const ChannelId& id, bool complete) {
+  Channel& channel = channels_.at(id);
+  if (std::exchange(channel.copies_complete, complete) == complete) return;
+  if (complete)
+    context_.store.put(Table::cursor, id.view(), {});
+  else
+    context_.store.erase(Table::cursor, id.view());
+  context_.turn.touch();
+}
+
+void ChannelLogs::pass_live(const ChannelId& id, std::uint32_t records, std::uint32_t age_seconds, ByteView wire,
+                            std::optional<LinkId> from) {
+  const auto channel = channels_.find(id);
+  if (channel == channels_.end()) return;
+  const Bytes prefix = wire::encode_batch_prefix(age_seconds);
+  for (auto& [link, member] : channel->second.members) {
+    if (link == from) continue;
+    if (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
+      context_.links->send(link, FrameType::batch, {prefix, wire});
+    else
+      context_.count("live records dropped for slow links", records);
+  }
+}
+
+void ChannelLogs::pass_retained(const ChannelId& id, const std::string& topic, LinkId from) {
+  Channel& channel = channels_.at(id);
+  for (auto& [link, member] : channel.members) {
+    if (link == from) continue;
+    member.snapshot.push_back(topic);
+    member.snapshot_open = true;
+    send_snapshot(id, link, member);
+  }
+}
+
+// Members ----------------------------------------------------------------------------------------------------
+
+bool ChannelLogs::has_members(const ChannelId& id) const { return members(id) > 0; }
+
+std::size_t ChannelLogs::members(const ChannelId& id) const {
+  const auto channel = channels_.find(id);
+  return channel == channels_.end() ? 0 : channel->second.members.size();
+}
+
+void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin& join) {
+  wire::ChannelHeads answer{join.channel, {}, {}};
+  const auto found = channels_.find(join.channel);
+  if (found == channels_.end()) {
+    answer.error = "no such public channel here";
+    context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(answer)});
+    return;
+  }
+  Channel& channel = found->second;
+  Member member;
+  member.node = peer;
+  for (const auto& [writer, log] : channel.logs) {
+    const Cursor& head = servable(writer, log);
+    auto& position = member.positions[writer] = head;
+    for (const auto& told : join.positions)
+      if (told.writer == writer) position = told.cursor;
+    answer.positions.push_back({writer, head, head == log.end.cursor ? log.end.header : Bytes{}});
+  }
+  if (join.snapshot) {
+    context_.retained.of_channel(join.channel, [&](const std::string& topic, const RetainedValue& value) {
+      if (value.message) member.snapshot.push_back(topic);
+    });
+    member.snapshot_open = true;
+  }
+  context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(answer)});
+  Member& kept = channel.members[link] = std::move(member);
+  pump(join.channel, channel, link, kept);
+}
+
+void ChannelLogs::leave(LinkId link, const ChannelId& id) {
+  if (const auto found = channels_.find(id); found != channels_.end()) found->second.members.erase(link);
+}
+
+void ChannelLogs::resend(LinkId link, const wire::ChannelPosition& from) {
+  const auto found = channels_.find(from.channel);
+  if (found == channels_.end() || !found->second.logs.contains(from.position.writer)) return;
+  const auto member = found->second.members.find(link);
+  if (member == found->second.members.end()) return;
+  member->second.positions[from.position.writer] = from.position.cursor;
+  pump(from.channel, found->second, link, member->second);
+}
+
+void ChannelLogs::writable(LinkId link) {
+  for (auto& [id, channel] : channels_)
+    if (const auto member = channel.members.find(link); member != channel.members.end())
+      pump(id, channel, link, member->second);
+}
+
+void ChannelLogs::link_down(LinkId link) {
+  for (auto& [id, channel] : channels_) channel.members.erase(link);
+}
+
+/// Up to where a log may leave: nothing of our own that is not on disk.
+const Cursor& ChannelLogs::servable(const NodeId& writer, const Log& log) const {
+  return writer == context_.self() ? log.on_disk : log.end.cursor;
+}
+
+void ChannelLogs::pump(const ChannelId& id, Channel& channel, LinkId link, Member& member) {
+  if (member.snapshot_open) send_snapshot(id, link, member);
+  if (member.snapshot_open) return;  // the link is full
+  for (auto& [writer, log] : channel.logs)
+    if (writer != member.node || !log.recent.empty() || log.bytes > 0)
+      pump_log(id, writer, log, link, member.positions[writer]);
+}
+
+void ChannelLogs::pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Cursor& position) {
+  while (is_behind(position, servable(writer, log)) && context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
+    if (!send_from_memory(writer, log, link, position) && !send_from_disk(id, writer, log, link, position)) return;
+}
+
+void ChannelLogs::send_batch(LinkId link, const BatchHeader& header, ByteView wire) {
+  context_.links->send(link, FrameType::batch, {wire::encode_batch_prefix(context_.age_seconds(header.time)), wire});
+}
+
+void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to,
+                           ByteView next_header) {
+  context_.count("gaps told to readers");
+  context_.links->send(link, FrameType::range_gap,
+                       {wire::encode_channel_gap({id, {writer, to.cursor, to.header}, next_header})});
+}
+
+bool ChannelLogs::send_from_memory(const NodeId& writer, const Log& log, LinkId link, Cursor& position) {
+  const auto& recent = log.recent;
+  const Cursor& head = servable(writer, log);
+  if (recent.empty() || head.incarnation != recent.front().header.incarnation) return false;
+  auto at = recent.begin();
+  if (position.incarnation == at->header.incarnation)
+    at = std::ranges::lower_bound(recent, position.seq + 1, {},
+                                  [](const SentBatch& batch) { return batch.header.first_seq; });
+  if (at == recent.end() || judge(position, at->header) != Step::next || at->header.last_seq() > head.seq) return false;
+  send_batch(link, at->header, at->wire);
+  position = advanced(at->header, at->hash);
+  return true;
+}
+
+/// False: what comes next is not on disk yet.
+bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link,
+                                 Cursor& position) {
+  if (!is_behind(position, log.on_disk)) return false;
+  std::size_t sent = 0;
+  auto scanned = context_.store.scan(
+      Table::log, log_key(id, writer, position.incarnation, position.seq + 1), after_prefix(log_prefix(id, writer)),
+      [&](ByteView, ByteView wire) {
+        const auto batch = BatchView::parse(wire);
+        if (!batch) return true;  // reported by the checksum already; the next row shows the gap
+        if (judge(position, batch->header) != Step::next)
+          send_gap(link, id, writer, {before(batch->header), {}, 0}, batch->header_bytes);
+        send_batch(link, batch->header, wire);
+        position = advanced(batch->header, batch->header_hash);
+        sent += wire.size();
+        return sent < disk_read_bytes && is_behind(position, log.on_disk);
+      },
+      [&](ByteView) { context_.count("corrupt rows in the log"); });
+  if (!scanned) context_.count("log reads that failed");
+  if (sent > 0) return true;
+  // Nothing is held between the reader's place and the end on disk (retention, a jump, or a disk that failed).
+  const bool at_end = log.on_disk == log.end.cursor;
+  if (!at_end) return false;  // the end's header is that of a batch which is still under way to the disk
+  send_gap(link, id, writer, log.end, {});
+  position = log.end.cursor;
+  return true;
+}
+
+void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
+  while (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max) {
+    wire::RetainedValues values{id, false, {}};
+    std::size_t bytes = 0;
+    for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
+      const RetainedValue* value = context_.retained.find(member.snapshot.back());
+      if (!value || !value->message || value->channel != id) continue;
+      // What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
+      if (value->stamp.writer == context_.self() && value->ticket > context_.store.durable_ticket()) continue;
+      values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
+      bytes += value->proof.size();
+    }
+    values.last = member.snapshot.empty();
+    context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
+    if (values.last) {
+      member.snapshot_open = false;
+      return;
+    }
+  }
+}
+
+// Retention --------------------------------------------------------------------------------------------------
+
+void ChannelLogs::tick() {
+  if (context_.store.trouble()) return;  // erased rows would be counted again
+  const Monotonic now = context_.clock.monotonic();
+  const bool by_age = now >= next_prune_;
+  if (by_age) next_prune_ = now + prune_interval;
+  for (auto& [id, channel] : channels_)
+    for (auto& [writer, log] : channel.logs)
+      if (log.bytes > 0 && (by_age || log.bytes > limits::log_bytes_max)) prune(id, writer, log);
+}
+
+void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log) {
+  const auto age_max = std::chrono::duration_cast<std::chrono::seconds>(limits::log_age_max).count();
+  std::vector<Bytes> old;
+  std::uint64_t freed = 0;
+  const Bytes prefix = log_prefix(id, writer);
+  auto scanned = context_.store.scan(Table::log, prefix, after_prefix(prefix), [&](ByteView key, ByteView wire) {
+    const auto batch = BatchView::parse(wire);
+    const bool too_old = batch && context_.age_seconds(batch->header.time) > age_max;
+    if (!too_old && log.bytes - std::min(freed, log.bytes) <= limits::log_bytes_max) return false;
+    old.push_back(to_bytes(key));
+    freed += wire.size();
+    return old.size() < 1000;
+  });
+  if (!scanned || old.empty()) return;
+  for (const auto& key : old) context_.store.erase(Table::log, key);
+  log.bytes -= std::min(freed, log.bytes);
+  save_end(id, writer, log);
+  context_.count("batches beyond retention", old.size());
+}
+
+std::uint64_t ChannelLogs::log_bytes(const ChannelId& id) const {
+  std::uint64_t out = 0;
+  if (const auto channel = channels_.find(id); channel != channels_.end())
+    for (const auto& [writer, log] : channel->second.logs) out += log.bytes;
+  return out;
+}
+
+}  // namespace diot

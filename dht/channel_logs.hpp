@@ -1,0 +1,126 @@
+#pragma once
+// The channels that this node holds, its own and those that it reads: of each the log of every writer as far as it is
+// here, and the members that get it from here. A member is served alike whoever wrote the log; who serves without having
+// written is a forwarder.
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/batch.hpp"
+#include "core/cursor.hpp"
+#include "dht/context.hpp"
+#include "dht/wire.hpp"
+
+namespace diot {
+
+/// How far a log is held here.
+struct LogEnd {
+  Cursor cursor;
+  Bytes header;  ///< the signed header that the cursor is the end of (276 bytes); empty: there is none, or unknown
+  HybridTime time = 0;  ///< of that header: no later one is below it
+};
+
+/// The header that proves a place in the log of a channel; nullopt if nothing does.
+std::optional<BatchHeader> proven_header(const wire::Position& position, const ChannelId& channel,
+                                         const NetworkId& network);
+
+class ChannelLogs {
+ public:
+  explicit ChannelLogs(OverlayContext& context) : context_(context) {}
+  /// Reads the ends of all logs.
+  Result<void> load();
+
+  /// Begins to hold a channel; nothing if it is held.
+  void open(const ChannelId& id) { channels_[id]; }
+  /// The same for one that this node writes.
+  void open_own(const ChannelId& id) { channels_[id].logs[context_.self()]; }
+  /// Forgets it, on disk too.
+  void close(const ChannelId& id);
+  bool holds(const ChannelId& id) const { return channels_.contains(id); }
+  std::vector<ChannelId> held() const;
+
+  // Logs ---------------------------------------------------------------------------------------------------------
+  /// nullptr: nothing is known of that log.
+  const LogEnd* end(const ChannelId& id, const NodeId& writer) const;
+  std::vector<NodeId> writers(const ChannelId& id) const;
+  /// Keeps a batch that follows the log's end (the caller judged and verified it), in the open transaction. Members get
+  /// it: one of this node's own once it is on disk, others at once. `from` is a member that has it already.
+  void append(const ChannelId& id, const BatchView& batch, Bytes wire, std::optional<LinkId> from = {});
+  /// Keeps a batch of our own of an earlier life that a peer still had. The log's end stays where it is.
+  void restore(const ChannelId& id, const BatchView& batch, Bytes wire);
+  /// Moves a log's end without batches: where a reader starts, or across what nobody has.
+  void jump(const ChannelId& id, const NodeId& writer, LogEnd end);
+  /// The held batch that begins at `first_seq`, if it is here.
+  std::optional<Bytes> find(const ChannelId& id, const NodeId& writer, const Incarnation& incarnation,
+                            std::uint64_t first_seq);
+  /// Passes a batch of the live stream to the members.
+  void pass_live(const ChannelId& id, std::uint32_t records, std::uint32_t age_seconds, ByteView wire,
+                 std::optional<LinkId> from = {});
+  /// A retained value that came without its batch: members that have their snapshot get it too.
+  void pass_retained(const ChannelId& id, const std::string& topic, LinkId from);
+
+  /// Whether the copies of the channel's retained values were all here once; they keep up by the logs from then on.
+  bool copies_complete(const ChannelId& id) const;
+  void set_copies_complete(const ChannelId& id, bool complete);
+
+  // Members ------------------------------------------------------------------------------------------------------
+  bool has_members(const ChannelId& id) const;
+  void join(LinkId link, const NodeId& peer, const wire::ChannelJoin& join);
+  void leave(LinkId link, const ChannelId& channel);
+  void resend(LinkId link, const wire::ChannelPosition& from);
+  void writable(LinkId link);
+  void link_down(LinkId link);
+
+  /// Retention. About once a second.
+  void tick();
+
+  std::uint64_t log_bytes(const ChannelId& id) const;
+  std::size_t members(const ChannelId& id) const;
+
+ private:
+  struct SentBatch {
+    BatchHeader header;
+    Hash hash;
+    Bytes wire;
+  };
+  struct Log {
+    LogEnd end;      ///< some of it perhaps not on disk yet
+    Cursor on_disk;  ///< end of what the store can read back
+    std::uint64_t bytes = 0;
+    std::deque<SentBatch> recent;  ///< newest batches, contiguous up to `end`
+    std::size_t recent_bytes = 0;
+  };
+  struct Member {
+    NodeId node;
+    std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
+    std::vector<std::string> snapshot;   ///< topics whose retained values it still gets, last one first …
+    bool snapshot_open = false;          ///< … and then the frame that says so
+  };
+  struct Channel {
+    std::map<NodeId, Log> logs;
+    std::map<LinkId, Member> members;
+    bool copies_complete = false;
+  };
+
+  Log& log(const ChannelId& id, const NodeId& writer);
+  void save_end(const ChannelId& id, const NodeId& writer, const Log& log);
+  void wait_for_disk(const ChannelId& id, const NodeId& writer, const Cursor& end);
+  const Cursor& servable(const NodeId& writer, const Log& log) const;
+  void pump(const ChannelId& id, Channel& channel, LinkId link, Member& member);
+  void pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Cursor& position);
+  bool send_from_memory(const NodeId& writer, const Log& log, LinkId link, Cursor& position);
+  bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Cursor& position);
+  void send_batch(LinkId link, const BatchHeader& header, ByteView wire);
+  void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
+  void send_snapshot(const ChannelId& id, LinkId link, Member& member);
+  void prune(const ChannelId& id, const NodeId& writer, Log& log);
+
+  OverlayContext& context_;
+  std::map<ChannelId, Channel> channels_;
+  Monotonic next_prune_{};
+};
+
+}  // namespace diot

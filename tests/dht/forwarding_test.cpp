@@ -1,0 +1,287 @@
+// Members that pass a channel on, and what becomes of a log whose writer lost a part of it, or lives twice.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/limits.hpp"
+#include "tests/dht/overlay_world.hpp"
+
+namespace diot::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+using namespace std::chrono_literals;
+
+/// alice shares, bob reaches everybody, carol and dave reach only bob.
+struct Forwarding : testing::Test {
+  World world;
+  Home& alice = world.found("alice");
+  Home& bob = world.join("bob", alice);
+  Home& carol = world.join("carol", alice);
+  Home& dave = world.join("dave", alice);
+
+  void SetUp() override {
+    ASSERT_TRUE(alice.overlay->own().add("sensors/#", Preset::public_));
+    alice.turn.touch();
+    world.keep_apart(alice, carol);
+    world.keep_apart(alice, dave);
+    world.keep_apart(carol, dave);
+    settle();
+  }
+  void settle() { world.pass(8s); }
+  void publish(const std::string& payload, bool retain = false) {
+    alice.publish("sensors/n", payload, Qos::at_least_once, retain);
+    world.run();
+  }
+  ChannelId channel() { return alice.overlay->own().status().at(0).id; }
+  static std::vector<std::string> take(Home& home) {
+    auto out = home.broker->texts();
+    home.broker->live.clear();
+    return out;
+  }
+};
+
+TEST_F(Forwarding, ReachesWhoCannotReachTheOwner) {
+  publish("kept", true);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  EXPECT_TRUE(carol.overlay->remote().acknowledged("@alice/sensors/#"))
+      << carol.overlay->remote().waiting_for("@alice/sensors/#");
+  ASSERT_EQ(carol.broker->retained.size(), 1u);
+  EXPECT_EQ(as_text(carol.broker->retained[0]->payload), "kept");
+  publish("1");
+  alice.publish("sensors/n", "live", Qos::at_most_once);
+  world.run();
+  EXPECT_THAT(carol.broker->texts(), UnorderedElementsAre("@alice/sensors/n 1", "@alice/sensors/n live"));
+  EXPECT_THAT(bob.broker->live, testing::SizeIs(2)) << "bob carries it, his broker finds no subscription";
+}
+
+TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("1", true);
+  publish("2");
+  world.kill(alice);
+  settle();
+  dave.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  ASSERT_EQ(dave.broker->retained.size(), 1u) << "from bob";
+  EXPECT_EQ(as_text(dave.broker->retained[0]->payload), "1");
+}
+
+TEST_F(Forwarding, CatchesADurableReaderUp) {
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  publish("1");
+  world.kill(carol);
+  publish("2");
+  publish("3");
+  world.kill(alice);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
+  world.start(carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3")) << "from bob, alice is gone";
+  world.kill(bob);
+  world.start(bob);
+  world.start(alice);
+  settle();
+  publish("4");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 4"));
+}
+
+TEST_F(Forwarding, HoldsWhatItHoldsForAWhileAfterItsOwnReaderWent) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("1", true);
+  bob.overlay->remove_demand("@alice/sensors/#", false);
+  world.kill(alice);
+  settle();
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  EXPECT_EQ(carol.broker->retained.size(), 1u);
+  carol.overlay->remove_demand("@alice/sensors/#", false);
+  settle();
+  world.pass(limits::carry_time + 10s);
+  EXPECT_EQ(bob.retained->find("@alice/sensors/n"), nullptr);
+  EXPECT_THAT(bob.store->rows(Table::log), IsEmpty());
+}
+
+TEST_F(Forwarding, NobodyCarriesForNobody) {
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  carol.overlay->remove_demand("@alice/sensors/#", false);
+  settle();
+  bob.broker->live.clear();
+  publish("1");
+  EXPECT_THAT(bob.broker->live, IsEmpty());
+}
+
+TEST_F(Forwarding, WaitsForTheOwnerWhereAPersistentSessionWouldLose) {
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  settle();
+  publish("1");
+  // bob is away while alice and carol talk, then carol is left with bob, who begins anew behind a hole.
+  world.keep_apart(bob, carol);
+  world.kill(bob);
+  for (const char* payload : {"2", "3"}) publish(payload);
+  bob.store = std::make_unique<MemoryStore>();
+  world.start(bob);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("4");
+  world.let_meet(bob, carol);
+  world.pass(60s);  // who is not waited for is dialled about every 30 s
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1")) << "4 waits for 2 and 3, which alice still has";
+  EXPECT_THAT(carol.overlay->remote().status().at(0).withheld, ElementsAre(alice.key.node_id()));
+  world.let_meet(alice, carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3", "@alice/sensors/n 4"));
+  EXPECT_EQ(carol.overlay->remote().status().at(0).durable_lost, 0u);
+}
+
+TEST_F(Forwarding, DoesNotKeepAPassingReaderWaiting) {
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("1");
+  world.keep_apart(bob, carol);
+  world.kill(bob);
+  for (const char* payload : {"2", "3"}) publish(payload);
+  bob.store = std::make_unique<MemoryStore>();
+  world.start(bob);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("4");
+  world.let_meet(bob, carol);
+  world.pass(60s);  // who is not waited for is dialled about every 30 s
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1", "@alice/sensors/n 4"));
+  EXPECT_EQ(carol.overlay->remote().status().at(0).durable_lost, 2u) << "counted";
+}
+
+TEST_F(Forwarding, CannotLieAboutPlacesNorBodies) {
+  // bob tells everybody that alice's log is far ahead.
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&from != &bob || &to != &carol || type != FrameType::channel_heads) return true;
+    auto heads = wire::decode_channel_heads(body).value();
+    for (auto& position : heads.positions) position.cursor = {{~0ull, 1}, 1'000'000, {}};
+    body = wire::encode_channel_heads(heads);
+    return true;
+  };
+  publish("0");
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  EXPECT_GT(carol.overlay->counters().at("places in logs not believed"), 0u);
+  world.on_wire = nullptr;
+  carol.overlay->remove_demand("@alice/sensors/#", false);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("1");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
+
+  // Then it passes on headers without their bodies.
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&from == &bob && &to == &carol && type == FrameType::batch) body.resize(4 + BatchHeader::wire_bytes);
+    return true;
+  };
+  publish("2");
+  world.on_wire = nullptr;
+  publish("3");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3"));
+}
+
+// One life -----------------------------------------------------------------------------------------------------
+
+TEST_F(Forwarding, GivesAnOwnerBackWhatItsBackupLacks) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  publish("1", true);
+  const MemoryStore::Image backup = alice.store->image();
+  publish("2", true);
+  publish("3");
+  world.kill(alice);
+  alice.store = std::make_unique<MemoryStore>(backup);
+  world.start(alice);
+  settle();
+  EXPECT_EQ(alice.overlay->counters().at("own records fetched back"), 2u);
+  ASSERT_NE(alice.retained->find("sensors/n"), nullptr);
+  EXPECT_EQ(as_text(alice.retained->find("sensors/n")->message->payload), "2");
+  take(bob);
+  publish("4");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 4"));
+  EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 0u);
+  EXPECT_THAT(bob.overlay->remote().forks(), IsEmpty());
+}
+
+TEST_F(Forwarding, KeepsTheProofOfALogThatWasWrittenTwice) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  Bytes first;
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+    if (&to == &bob && type == FrameType::batch) first = body;
+    return true;
+  };
+  publish("1");
+  world.on_wire = nullptr;
+  const auto held = wire::decode_batch(first);
+  const auto batch = BatchView::parse(held->batch);
+  // A copy of alice's node went on from the same point.
+  BatchWriter copy(Stream::durable, channel(), batch->header.incarnation, batch->header.previous);
+  Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("twin"), {}};
+  Bytes frame = wire::encode_batch_prefix(0);
+  append(frame, copy.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, alice.key,
+                          alice.ledger->network(), world.random));
+  bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
+  bob.turn.touch();
+  world.run();
+  ASSERT_EQ(bob.overlay->remote().forks().size(), 1u);
+  EXPECT_EQ(bob.overlay->remote().forks()[0].handle, "alice");
+  publish("2");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 1")) << "that life is over for bob, after a restart too";
+  world.kill(alice);
+  world.start(alice);
+  settle();
+  take(bob);
+  publish("3");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 3")) << "a new life is a new start";
+  world.kill(bob);
+  EXPECT_EQ(std::ranges::count_if(bob.store->rows(Table::meta),
+                                  [](auto& row) { return as_text(row.first).starts_with("fork/"); }),
+            1)
+      << "the proof stays";
+}
+
+TEST_F(Forwarding, BeginsANewLifeWhenItFindsThatItWasCopied) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  std::vector<BatchHeader> seen;
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+    if (&to == &bob && type == FrameType::batch)
+      seen.push_back(BatchView::parse(wire::decode_batch(body)->batch)->header);
+    return true;
+  };
+  publish("1");
+  ASSERT_EQ(seen.size(), 1u);
+  // A virtual machine went back to a snapshot: bob has a record of this very life that alice does not know.
+  BatchWriter snapshot(Stream::durable, channel(), seen[0].incarnation, seen[0].previous);
+  Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("x"), {}};
+  snapshot.seal({encode_record(record)}, false, seen[0].time, 1, alice.key, alice.ledger->network(), world.random);
+  const Bytes second = snapshot.seal({encode_record(record)}, false, seen[0].time + 1, 1, alice.key,
+                                     alice.ledger->network(), world.random);
+  const auto batch = BatchView::parse(second);
+  const wire::ChannelJoin join{
+      channel(),
+      false,
+      {{alice.key.node_id(), advanced(batch->header, batch->header_hash), to_bytes(batch->header_bytes)}}};
+  alice.overlay->link_frame(world.links_between(alice, bob).at(0), bob.key.node_id(), FrameType::channel_join,
+                            wire::encode_channel_join(join));
+  publish("2");
+  EXPECT_GT(seen.back().incarnation.number, seen[0].incarnation.number);
+  EXPECT_EQ(seen.back().first_seq, 1u);
+  EXPECT_EQ(take(bob).back(), "@alice/sensors/n 2");
+}
+
+}  // namespace
+}  // namespace diot::test
