@@ -18,7 +18,7 @@ namespace diot {
 /// What a listener knows of a client before its first byte.
 struct Peer {
   std::string address;            ///< for people, and to count failed logins by
-  std::string user;               ///< proven by TLS (certificate, PSK identity); empty: nobody yet
+  std::string user{};             ///< proven by TLS (certificate, PSK identity); empty: nobody yet
   bool anonymous_allowed = true;  ///< the listener's rule
 };
 

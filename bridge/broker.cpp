@@ -28,10 +28,21 @@ bool ClientConnection::send_publish(const Message& message, const PublishOut& ho
     // One that was sent before may not be forgotten half-way; what has not been sent yet need not be.
     if (*out.seconds_left == 0 && !how.dup) return host->count_expired(), false;
   }
+  std::string* alias = nullptr;
+  if (!own_aliases.empty()) {
+    // Each topic has one place, and the newest topic there wins: an alias costs no search, and three bytes at worst.
+    const std::size_t place = std::hash<std::string>{}(message.topic) % own_aliases.size();
+    out.topic_alias = static_cast<std::uint16_t>(place + 1);
+    if (own_aliases[place] == message.topic)
+      out.topic = {};
+    else
+      alias = &own_aliases[place];
+  }
   if (packet_bytes_max < limits::packet_bytes_max * 2 && publish_bytes(protocol, out) > packet_bytes_max)
     return host->count_dropped(), false;
   const std::size_t before = output.size();
   encode_publish(output, protocol, out);
+  if (alias) *alias = message.topic;
   host->count_sent(message, output.size() - before);
   host->wrote(*this);
   return true;
@@ -44,17 +55,19 @@ void ClientConnection::send_pubrel(PacketId packet_id) {
 
 // Broker -----------------------------------------------------------------------------------------------------
 
-Broker::Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPort& overlay, Turn& turn,
-               const Clock& clock, Random& random)
+Broker::Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPort& overlay,
+               Authenticator& authenticator, Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
       store_(store),
       retained_(retained),
       overlay_(overlay),
+      authenticator_(authenticator),
       turn_(turn),
       clock_(clock),
       random_(random),
       started_(clock.monotonic()),
-      spool_(store, clock) {}
+      spool_(store, clock),
+      scram_secret_(random.id<Seed>()) {}
 
 Broker::~Broker() = default;
 
@@ -63,7 +76,7 @@ ClientConnection* Broker::find(ConnectionId id) {
   return found == connections_.end() ? nullptr : found->second.get();
 }
 
-ConnectionId Broker::open(ClientTransport& transport, std::string peer) {
+ConnectionId Broker::open(ClientTransport& transport, Peer peer) {
   const ConnectionId id{next_connection_++};
   auto connection = std::make_unique<ClientConnection>();
   connection->id = id;
@@ -116,7 +129,7 @@ void Broker::process_input(ClientConnection& connection) {
 std::size_t Broker::process(ClientConnection& connection, ByteView input) {
   std::size_t used = 0;
   while (!connection.closed && !connection.held) {
-    const auto packet = next_packet(input.subspan(used), limits::packet_bytes_max);
+    const auto packet = next_packet(input.subspan(used), limits::packet_bytes_max, connection.protocol);
     if (!packet) {
       kick(connection, packet.error().reason, packet.error().what);
       break;
@@ -132,6 +145,12 @@ std::size_t Broker::process(ClientConnection& connection, ByteView input) {
 }
 
 void Broker::handle(ClientConnection& connection, const RawPacket& packet) {
+  if (connection.login && !connection.accepted) {
+    // Until its CONNACK a client that authenticates step by step sends nothing else [MQTT-3.1.2-33].
+    if (packet.type == PacketType::auth) return on_auth(connection, packet);
+    if (packet.type == PacketType::disconnect) return drop_connection(connection, true);
+    return refuse_connect(connection, Reason::protocol_error, "only AUTH may come before CONNACK");
+  }
   if (!connection.accepted) {
     if (packet.type == PacketType::connect) return on_connect(connection, packet);
     return kick(connection, Reason::protocol_error, "the first packet was not CONNECT");
@@ -150,10 +169,7 @@ void Broker::handle(ClientConnection& connection, const RawPacket& packet) {
       ++counts_.messages_sent;
       return touch(connection);
     case PacketType::disconnect: return on_disconnect(connection, packet);
-    case PacketType::auth:
-      if (connection.protocol == Protocol::mqtt_5)
-        if (auto auth = decode_auth(packet); !auth) return kick(connection, auth.error().reason, auth.error().what);
-      return kick(connection, Reason::protocol_error, "AUTH in a connection that began without authentication");
+    case PacketType::auth: return on_auth(connection, packet);
     case PacketType::connect: return kick(connection, Reason::protocol_error, "a second CONNECT");
     default: return kick(connection, Reason::protocol_error, "a packet that only a server sends");
   }
@@ -176,7 +192,11 @@ void Broker::write_answer(ClientConnection& connection, const PendingAnswer& ans
     connection.greeted = true;  // the first of them is the CONNACK
     return send_packet(connection, answer.packet);
   }
-  encode_acknowledgement(connection.output, connection.protocol, answer.type, answer.packet_id, answer.reason);
+  // The text goes only where it is wanted and fits [MQTT-3.1.2-32] [MQTT-3.4.2-2].
+  constexpr std::size_t other_bytes = 16;
+  const bool tell = connection.problem_information && answer.why.size() + other_bytes <= connection.packet_bytes_max;
+  encode_acknowledgement(connection.output, connection.protocol, answer.type, answer.packet_id, answer.reason,
+                         tell ? answer.why : std::string_view());
   ++counts_.messages_sent;
   touch(connection);
 }
@@ -289,6 +309,7 @@ void Broker::end_turn() {
                          session->outbox.next_seq(),
                          session->outbox.last_sent(),
                          session->lost,
+                         session->user,
                          session->will};
     store_.put(Table::session, session_key(session->client_id),
                encode_session_row(row, clock_.monotonic(), clock_.wall_ms()));
@@ -367,7 +388,13 @@ void Broker::tick() {
   }
 }
 
+void Broker::permissions_changed() {
+  for (const auto& [client_id, session] : sessions_)
+    session->unrestricted = authenticator_.unrestricted({session->user, client_id});
+}
+
 void Broker::stop() {
+  stopping_ = true;
   std::vector<ConnectionId> all;
   for (const auto& [id, connection] : connections_) all.push_back(id);
   for (const ConnectionId id : all)
@@ -380,7 +407,6 @@ void Broker::stop() {
 BrokerCounts Broker::counts() const {
   BrokerCounts counts = counts_;
   counts.sessions = sessions_.size();
-  counts.subscriptions = trie_.size();
   counts.retained = retained_.size();
   for (const auto& [client_id, session] : sessions_) {
     counts.queued += session->outbox.waiting();
@@ -397,6 +423,7 @@ std::vector<SessionStatus> Broker::sessions() const {
   for (const auto& [client_id, session] : sessions_) {
     SessionStatus& status = out.emplace_back();
     status.client_id = client_id;
+    status.user = session->user;
     status.persistent = session->stored;
     status.subscriptions = session->subscriptions.size();
     status.queued = session->outbox.waiting();
@@ -405,7 +432,7 @@ std::vector<SessionStatus> Broker::sessions() const {
     const ClientConnection* connection = session->connection;
     if (!connection) continue;
     status.connected = true;
-    status.peer = connection->peer;
+    status.peer = connection->peer.address;
     status.protocol_level = static_cast<int>(connection->protocol);
     status.keep_alive_seconds = connection->keep_alive_seconds;
     status.unsent_bytes = connection->backlog();

@@ -1,13 +1,12 @@
 #pragma once
 // The MQTT broker of one node, with no socket and no thread: bytes of clients and messages of the overlay come in,
-// bytes and messages go out. MQTT 3.1.1 and 5.0.
+// bytes and messages go out. MQTT 3.1, 3.1.1 and 5.0.
 //
 // Everything that one turn of the I/O loop changes is in one transaction of the store, and an answer that promises
 // something on disk leaves when that transaction is there. So per turn: received() … deliver() … then the overlay's
 // end_turn(), this one's end_turn(), Store::seal(). All calls on the I/O thread.
 //
-// Clients are anonymous: a user name and a password are taken and not looked at, as mosquitto does with
-// allow_anonymous; so listeners bind loopback addresses only.
+// Who may connect and what a client may do is the Authenticator's to say (bridge/authenticator.hpp).
 
 #include <cstdint>
 #include <functional>
@@ -18,10 +17,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bridge/authenticator.hpp"
 #include "bridge/client_connection.hpp"
 #include "bridge/packet.hpp"
 #include "bridge/session.hpp"
 #include "bridge/spool.hpp"
+#include "bridge/subscriber_group.hpp"
 #include "bridge/sys_topics.hpp"
 #include "core/clock.hpp"
 #include "core/crypto.hpp"
@@ -41,6 +42,7 @@ struct BrokerConfig {
 /// One session, for people to look at.
 struct SessionStatus {
   std::string client_id;
+  std::string user;  ///< empty: anonymous
   bool connected = false;
   bool persistent = false;
   std::string peer;  ///< connected only, as the four that follow
@@ -56,8 +58,8 @@ struct SessionStatus {
 
 class Broker final : public BrokerPort, private ClientConnection::Host {
  public:
-  Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPort& overlay, Turn& turn, const Clock& clock,
-         Random& random);
+  Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPort& overlay, Authenticator& authenticator,
+         Turn& turn, const Clock& clock, Random& random);
   ~Broker() override;
 
   /// Reads sessions and queues, and tells the overlay what they demand. Once, after Retained::load, before anything
@@ -65,9 +67,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Result<void> load();
 
   // Connections ------------------------------------------------------------------------------------------------
-  /// A client's connection. `peer` is for people. `transport` outlives it: until it calls closed(), or close() was
-  /// called.
-  ConnectionId open(ClientTransport& transport, std::string peer);
+  /// A client's connection. `transport` outlives it: until it calls closed(), or close() was called.
+  ConnectionId open(ClientTransport& transport, Peer peer);
   /// Bytes from the client, in order. They are not kept.
   void received(ConnectionId id, ByteView bytes);
   /// The connection is gone, without the broker's doing.
@@ -76,6 +77,9 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void writable(ConnectionId id);
   /// limits::clients_max are connected: a listener refuses more.
   bool full() const { return connections_.size() >= limits::clients_max; }
+
+  /// The authenticator's rules have changed. Connections and subscriptions stay; each message is judged anew.
+  void permissions_changed();
 
   // BrokerPort
   void deliver(const MessagePtr& message) override;
@@ -99,7 +103,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
  private:
   struct Outcome {
     Reason reason = Reason::success;
-    Ticket ticket = 0;  ///< the acknowledgement waits for it
+    Ticket ticket = 0;       ///< the acknowledgement waits for it
+    std::string_view why{};  ///< with a failure; static text
   };
   /// One session that a message goes to. Overlapping subscriptions of a session are one: its highest QoS, all
   /// identifiers.
@@ -131,7 +136,9 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
 
   // broker_connect.cpp: sessions begin and end
   void on_connect(ClientConnection& connection, const RawPacket& packet);
+  void accept_connect(ClientConnection& connection, Connect connect, std::string user, Bytes last_proof = {});
   void refuse_connect(ClientConnection& connection, Reason reason, std::string_view why);
+  Session* find_session(const std::string& client_id);
   Session* begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped);
   void on_disconnect(ClientConnection& connection, const RawPacket& packet);
   /// Ends the connection for a violation, telling a 5.0 client why.
@@ -143,12 +150,27 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void end_session(Session& session);
   void save_state(Session& session);
 
+  // broker_login.cpp: who is it?
+  void log_in(ClientConnection& connection, Connect connect);
+  void on_verdict(ClientConnection& connection, Authenticator::Verdict verdict);
+  void on_auth(ClientConnection& connection, const RawPacket& packet);
+  void begin_scram(ClientConnection& connection, const std::optional<Bytes>& client_first);
+  void take_client_first(ClientConnection& connection, ByteView client_first);
+  void take_client_final(ClientConnection& connection, ByteView client_final);
+  void refuse_login(ClientConnection& connection, Reason reason, std::string_view why);
+  void send_auth(ClientConnection& connection, Reason reason, Bytes data);
+  bool may(const Session& session, Access access, std::string_view topic) const;
+
   // broker_publish.cpp: messages
   void on_publish(ClientConnection& connection, const RawPacket& packet);
   void on_acknowledgement(ClientConnection& connection, const RawPacket& packet);
   Outcome publish(MessagePtr message, const Session* from);
   bool keep_retained(const MessagePtr& message);
-  void match(std::string_view topic, const Session* from);
+  /// Fills matches_ and chosen_ with where a message of that topic and QoS goes.
+  void match(std::string_view topic, Qos qos, const Session* from);
+  Match* match_of(const Subscription& subscription, std::string_view topic);
+  SubscriberGroup::Rank rank_of(const Subscription& member, std::string_view topic, Qos qos) const;
+  void deliver_to_member(const Subscription& member, const MessagePtr& message, SpoolPlace& place, Ticket ticket);
   void deliver_to_matches(const MessagePtr& message, Ticket ticket, bool as_retained);
   void deliver_to(Session& session, const MessagePtr& message, SpoolPlace& place, const Delivery& delivery);
   /// A $SYS topic: to those who listen, kept by sys_topics_.
@@ -162,6 +184,10 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Subscription& add_subscription(Session& session, std::string_view given, const SubscribeOptions& options,
                                  std::uint32_t id);
   void remove_subscription(Session& session, Subscription& subscription);
+  void join_group(Subscription& subscription, std::string_view name);
+  void leave_group(Subscription& subscription);
+  /// What a session that is away (`ends`: for ever) has of shared subscriptions goes to others of their groups.
+  void hand_over(Session& session, bool ends);
   void replay(Session& session, const Subscription& subscription);
 
   // broker_load.cpp
@@ -178,6 +204,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Store& store_;
   Retained& retained_;
   OverlayPort& overlay_;
+  Authenticator& authenticator_;
   Turn& turn_;
   const Clock& clock_;
   Random& random_;
@@ -186,6 +213,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Spool spool_;
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   FilterTrie<Subscription*> trie_;
+  std::map<std::string, std::unique_ptr<SubscriberGroup>, std::less<>> groups_;  ///< by name ‖ "/" ‖ filter
   std::unordered_map<ConnectionId, std::unique_ptr<ClientConnection>> connections_;
   std::uint64_t next_connection_ = 1;
 
@@ -200,6 +228,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   bool wants_callback_ = false, callback_asked_ = false;
   bool paused_ = false;        ///< no client is read: too much waits for the disk
   bool disk_refuses_ = false;  ///< durable publishes are refused
+  bool stopping_ = false;
 
   /// Retained values of shared topics become values (with their proof) when the overlay forms its batch; until then,
   /// who subscribes gets them from here. With the transaction that they belong to.
@@ -208,11 +237,13 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   std::vector<Match> matches_;  ///< of the message being routed; the first match_count_ are in use
   std::size_t match_count_ = 0;
   std::uint64_t match_serial_ = 0;
-  Bytes encoded_[2][2];  ///< the same for every QoS 0 receiver: by protocol and RETAIN
+  std::vector<Subscription*> chosen_;  ///< of the groups that the message goes to
+  Bytes encoded_[2][2];                ///< the same for every QoS 0 receiver: by protocol and RETAIN
 
   SysTopics sys_topics_;
   BrokerCounts counts_;
   Monotonic next_scan_{}, next_sys_{};
+  Seed scram_secret_;  ///< makes the salts of users that do not exist
   /// Callbacks of the store may outlive this.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -32,57 +32,84 @@ bool may_come_from_client(Reason reason) {
   }
 }
 
+/// What a client can do without is left out of a packet that would be too large for it [MQTT-3.2.2-19].
+Bytes fitting_connack(const ClientConnection& connection, Connack connack) {
+  Bytes packet;
+  encode_connack(packet, connection.protocol, connack);
+  if (packet.size() <= connection.packet_bytes_max) return packet;
+  connack.reason_string.clear();
+  connack.user.clear();
+  connack.response_information.clear();
+  packet.clear();
+  encode_connack(packet, connection.protocol, connack);
+  return packet;
+}
+
 }  // namespace
 
 void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
+  ++counts_.connects;
   // A version that is not spoken is answered in a form that its speaker understands (sections 3.1.2.1, 3.1.2.2).
   const ProtocolClaim claim = protocol_claim(packet);
-  if ((claim.name == "MQIsdp" && claim.level == 3) || (claim.name == "MQTT" && claim.level < 4))
+  const auto protocol = claim.protocol();
+  if (!protocol) {
+    if (claim.name != "MQTT" && claim.name != "MQIsdp")
+      return kick(connection, Reason::unsupported_protocol_version, "not an MQTT client");
+    connection.protocol = claim.name == "MQTT" && claim.level > 5 ? Protocol::mqtt_5 : Protocol::mqtt_3_1_1;
     return refuse_connect(connection, Reason::unsupported_protocol_version,
-                          "MQTT 3.1 is not built yet: use 3.1.1 or 5.0");
-  if (claim.name != "MQTT") return kick(connection, Reason::unsupported_protocol_version, "not an MQTT client");
-  connection.protocol = claim.level == 4 ? Protocol::mqtt_3_1_1 : Protocol::mqtt_5;
+                          "MQTT 3.1, 3.1.1 and 5.0 are spoken here, not this version");
+  }
+  connection.protocol = *protocol;
   auto connect = decode_connect(packet);
   if (!connect) {
     ++counts_.violations;
     return refuse_connect(connection, connect.error().reason, connect.error().what);
   }
-  const bool v5 = connection.protocol == Protocol::mqtt_5;
+  const bool v5 = connection.is_v5();
+  connection.bridge = connect->bridge;
   connection.packet_bytes_max = connect->maximum_packet_bytes;
   connection.problem_information = connect->request_problem_information;
-  if (connect->authentication_method)
-    return refuse_connect(connection, Reason::bad_authentication_method, "enhanced authentication is not built yet");
   if (connect->client_id.size() > limits::client_id_bytes_max)
     return refuse_connect(connection, Reason::client_identifier_not_valid, "the client identifier is too long");
-  if (connect->client_id.empty() && !v5 && !connect->clean_start)
+  if (connect->client_id.empty() && !v5 && (!connect->clean_start || *protocol == Protocol::mqtt_3_1))
     return refuse_connect(connection, Reason::client_identifier_not_valid,
-                          "an empty client identifier needs a clean session");
+                          "an empty client identifier needs a clean session, and MQTT 3.1.1 or 5.0");
   if (connect->will && connect->will->properties.payload_format == 1 && !is_mqtt_utf8(as_text(connect->will->payload)))
     return refuse_connect(connection, Reason::payload_format_invalid,
                           "the will's payload is not the UTF-8 it claims to be");
   if (!v5) connect->session_expiry_seconds = connect->clean_start ? 0 : Session::never;
+  log_in(connection, *std::move(connect));
+}
 
+/// The client is who it says. `last_proof`: what enhanced authentication has to tell it at last.
+void Broker::accept_connect(ClientConnection& connection, Connect connect, std::string user, Bytes last_proof) {
+  const bool v5 = connection.is_v5();
   Connack connack;
-  std::string client_id = connect->client_id;
+  std::string client_id = connect.client_id;
   if (client_id.empty())
     connack.assigned_client_id = client_id = fmt::format("diot-{:016x}{:016x}", random_.u64(), random_.u64());
+  if (const Session* there = find_session(client_id); there && !there->user.empty() && there->user != user)
+    return refuse_connect(connection, Reason::not_authorized, "this client identifier belongs to another user");
 
   bool wiped = false;
-  Session* session = begin_session(*connect, client_id, connack.session_present, wiped);
+  Session* session = begin_session(connect, client_id, connack.session_present, wiped);
   if (!session)
     return refuse_connect(connection, v5 ? Reason::quota_exceeded : Reason::server_unavailable,
                           "too many sessions are kept here");
   session->connection = &connection;
-  session->expiry_seconds = connect->session_expiry_seconds;
+  session->expiry_seconds = connect.session_expiry_seconds;
   session->expires_at.reset();
   session->will_due.reset();
-  session->will = std::move(connect->will);
+  session->will = std::move(connect.will);
+  session->user = std::move(user);
+  session->unrestricted = authenticator_.unrestricted({session->user, client_id});
   connection.session = session;
   connection.accepted = true;
   connection.resumed = connack.session_present;
-  connection.keep_alive_seconds = connect->keep_alive_seconds;
-  connection.window = std::min(connect->receive_maximum, limits::in_flight_max);
-  connection.can_change_expiry = connect->session_expiry_seconds > 0;
+  connection.keep_alive_seconds = connect.keep_alive_seconds;
+  connection.window = std::min(connect.receive_maximum, limits::in_flight_max);
+  connection.can_change_expiry = connect.session_expiry_seconds > 0;
+  connection.own_aliases.resize(std::min(connect.topic_alias_maximum, limits::topic_aliases_to_client_max));
   counts_.clients_maximum = std::max(counts_.clients_maximum, ++counts_.clients_connected);
 
   if (v5) {
@@ -90,22 +117,26 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
     // count, and would be disconnected. What bounds us is that a client with many answers pending is not read.
     connack.maximum_packet_bytes = limits::packet_bytes_max;
     connack.topic_alias_maximum = limits::topic_alias_maximum;
-    connack.shared_subscriptions = false;
     if (session->lost > 0) connack.user.emplace_back("diot-lost", fmt::format("{}", session->lost));
+    // Where answers to this client can go (section 4.10); its own level, so that a rule can name it with %c.
+    if (connect.request_response_information && is_topic_name(client_id))
+      connack.response_information = fmt::format("response/{}", client_id);
+    connack.authentication_method = connection.authentication_method;
+    connack.authentication_data = std::move(last_proof);
   }
   const auto lost = std::exchange(session->lost, 0);
   save_state(*session);
 
   PendingAnswer first;
-  encode_connack(first.packet, connection.protocol, connack);
+  first.packet = fitting_connack(connection, std::move(connack));
   // What a clean start threw away must not come back: were it still there after a crash, an old QoS 2 identifier would
   // swallow a new message.
   first.ticket = wiped ? store_.open_ticket() : 0;
   answer(connection, std::move(first));
   if (connection.closed) return;
   if (!connection.pending.empty()) hold(connection);
-  spdlog::debug("mqtt: {} connected from {} ({}, session {})", client_id, connection.peer, v5 ? "5.0" : "3.1.1",
-                connack.session_present ? "resumed" : "new");
+  spdlog::debug("mqtt: {} connected from {} (MQTT {}, session {})", client_id, connection.peer.address,
+                v5 ? "5.0" : "3.1.1", connection.resumed ? "resumed" : "new");
   if (lost > 0) {
     spdlog::warn("mqtt: {} has lost {} messages from its queue", client_id, lost);
     if (!v5) publish_own("$SYS/log", fmt::format("client {} lost {} messages from its queue", client_id, lost));
@@ -115,37 +146,35 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
 
 /// Before a connection is accepted nothing but a CONNACK may tell it why not.
 void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::string_view why) {
-  spdlog::debug("mqtt: {} refused: {}", connection.peer, why);
-  const bool v5 = connection.protocol == Protocol::mqtt_5;
-  const bool tellable = reason == Reason::unsupported_protocol_version ||
-                        reason == Reason::client_identifier_not_valid || reason == Reason::server_unavailable;
-  // A 3.1.1 CONNECT that is malformed is not answered at all (section 3.1.4 there).
-  if (v5 || tellable) {
+  spdlog::debug("mqtt: {} refused: {}", connection.peer.address, why);
+  // A CONNECT of 3.1 or 3.1.1 that is malformed is not answered at all (section 3.1.4 there).
+  const bool broken = reason == Reason::malformed_packet || reason == Reason::protocol_error ||
+                      reason == Reason::payload_format_invalid;
+  if (connection.is_v5() || !broken) {
     Connack connack;
     connack.reason = reason;
     connack.reason_string = why;
-    Bytes packet;
-    encode_connack(packet, connection.protocol, connack);
-    send_packet(connection, packet);
+    send_packet(connection, fitting_connack(connection, std::move(connack)));
   }
   drop_connection(connection, true);
+}
+
+Session* Broker::find_session(const std::string& client_id) {
+  const auto found = sessions_.find(client_id);
+  return found == sessions_.end() ? nullptr : found->second.get();
 }
 
 /// Finds or makes the session of a client, ending a connection that has it. nullptr: limits::sessions_max are kept.
 /// `wiped`: a stored one was thrown away.
 Session* Broker::begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped) {
-  const auto find_session = [&]() -> Session* {
-    const auto found = sessions_.find(client_id);
-    return found == sessions_.end() ? nullptr : found->second.get();
-  };
-  Session* session = find_session();
+  Session* session = find_session(client_id);
   if (session && session->connection) {
     // Section 3.1.4: the newer connection wins. One that resumes the session in time calls off a delayed will.
     const bool resumes = !connect.clean_start && session->expiry_seconds > 0;
     const bool delayed = session->will && session->will->delay_seconds > 0;
     if (resumes && delayed) session->will.reset();
     kick(*session->connection, Reason::session_taken_over, "another connection has taken the session over");
-    session = find_session();  // it has ended if it was not to outlive its connection
+    session = find_session(client_id);  // it has ended if it was not to outlive its connection
   }
   if (session && connect.clean_start) {
     wiped = session->stored;
@@ -175,7 +204,7 @@ void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet
 void Broker::kick(ClientConnection& connection, Reason reason, std::string_view why) {
   if (connection.closed) return;
   spdlog::debug("mqtt: {} ({}) is disconnected: {}", connection.session ? connection.session->client_id : "?",
-                connection.peer, why);
+                connection.peer.address, why);
   const bool ours = reason == Reason::session_taken_over || reason == Reason::server_shutting_down ||
                     reason == Reason::keep_alive_timeout;
   if (!ours) ++counts_.violations;
@@ -206,6 +235,7 @@ void Broker::drop_connection(ClientConnection& connection, bool keep_will) {
 void Broker::detach(ClientConnection& connection, bool keep_will) {
   connection.closed = true;
   connection.pending.clear();
+  connection.login.reset();
   Session* session = std::exchange(connection.session, nullptr);
   // The object goes at the end of the turn: callers up the stack still hold it.
   const auto found = connections_.find(connection.id);
@@ -226,6 +256,7 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
     session->will_due = now + std::chrono::seconds(session->will->delay_seconds);
     if (session->will->delay_seconds == 0) publish_will(*session);
   }
+  if (!stopping_) hand_over(*session, false);
   save_state(*session);
 }
 
@@ -251,6 +282,7 @@ void Broker::publish_will(Session& session) {
 void Broker::end_session(Session& session) {
   expect(!session.connection, "a session ends while it has a connection");
   publish_will(session);
+  hand_over(session, true);
   while (!session.subscriptions.empty()) {
     auto& [filter, subscription] = *session.subscriptions.begin();
     remove_subscription(session, subscription);

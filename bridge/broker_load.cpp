@@ -43,7 +43,7 @@ Result<void> Broker::load() {
         }
         const auto session = sessions_.find(client_id);
         Subscription read;
-        if (session == sessions_.end() || !decode_subscription_row(value, read) || !check_filter(filter))
+        if (session == sessions_.end() || !decode_subscription_row(value, read) || !is_usable_filter(filter))
           return refuse_row(Table::session, key);
         add_subscription(*session->second, filter, read.options, read.id);
         return true;
@@ -96,7 +96,7 @@ Result<void> Broker::load() {
     for (const auto& [table, key] : useless) store_.erase(table, key);
   }
   for (const auto& [client_id, session] : sessions_) save_state(*session);
-  spdlog::debug("mqtt: {} sessions, {} subscriptions restored", sessions_.size(), trie_.size());
+  spdlog::debug("mqtt: {} sessions, {} subscriptions restored", sessions_.size(), counts_.subscriptions);
   return {};
 }
 
@@ -109,6 +109,8 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   sessions_[client_id] = std::move(made);
   session.expiry_seconds = row.expiry_seconds;
   session.lost = row.lost;
+  session.user = row.user;
+  session.unrestricted = authenticator_.unrestricted({session.user, session.client_id});
   session.outbox.resume_seq(row.next_seq);
   // The end of the process was the end of its connections. A wall clock that went back takes nothing off.
   session.disconnected_at = row.connected || row.disconnected_at > wall ? wall : row.disconnected_at;

@@ -51,16 +51,21 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
 
   const PacketType type = in.qos == Qos::exactly_once ? PacketType::pubrec : PacketType::puback;
   const bool wants_answer = in.qos != Qos::at_most_once;
-  // One that was taken before: its answer waits for whatever the answers before it wait for.
-  if (in.qos == Qos::exactly_once && session.received.contains(in.packet_id))
-    return answer(connection, {session.received_ticket, type, in.packet_id, Reason::success, {}});
+  if (session.received.contains(in.packet_id)) {
+    // One that was taken before: its answer waits for whatever the answers before it wait for.
+    if (in.qos == Qos::exactly_once)
+      return answer(connection, {session.received_ticket, type, in.packet_id, Reason::success});
+    if (in.qos == Qos::at_least_once && connection.is_v5())
+      return answer(connection, {0, type, in.packet_id, Reason::packet_identifier_in_use,
+                                 "a QoS 2 message of this identifier waits for its PUBREL"});
+  }
 
   Outcome outcome;
   if (!check_topic(in.topic)) {
     ++counts_.publish_not_permitted;
-    outcome.reason = Reason::topic_name_invalid;
+    outcome = {Reason::topic_name_invalid, 0, "no such topic can be: a wrong handle after '@', or too many levels"};
   } else if (in.properties.payload_format == 1 && !is_mqtt_utf8(as_text(in.payload))) {
-    outcome.reason = Reason::payload_format_invalid;
+    outcome = {Reason::payload_format_invalid, 0, "the payload is not the UTF-8 it claims to be"};
   } else {
     auto message = std::make_shared<Message>();
     message->topic = local_name(in.topic, config_.own_handle);
@@ -74,7 +79,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
   if (!wants_answer) return;
 
   if (is_failure(outcome.reason)) {
-    if (connection.protocol == Protocol::mqtt_3_1_1) {
+    if (!connection.is_v5()) {
       // 3.1.1 cannot refuse. What may never be published is acknowledged and dropped; a full disk may get better, so
       // that client is not heard for a while and then closed, and will send it again.
       if (outcome.reason == Reason::quota_exceeded) {
@@ -92,7 +97,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
       turn_.touch();
     }
   }
-  answer(connection, {outcome.ticket, type, in.packet_id, outcome.reason, {}});
+  answer(connection, {outcome.ticket, type, in.packet_id, outcome.reason, outcome.why});
 }
 
 void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& packet) {
@@ -109,11 +114,11 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
       switch (session.outbox.pubrec(id, is_failure(parsed->reason))) {
         case Outbox::Pubrec::released:
           return answer(connection,
-                        {session.stored ? store_.open_ticket() : 0, PacketType::pubrel, id, Reason::success, {}});
+                        {session.stored ? store_.open_ticket() : 0, PacketType::pubrel, id, Reason::success});
         case Outbox::Pubrec::failed: return pump(session);
         case Outbox::Pubrec::unknown:
           if (is_failure(parsed->reason)) return;
-          return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found, {}});
+          return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found});
       }
       return;
     case PacketType::pubcomp:
@@ -126,7 +131,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
     // In a resumed session its PUBCOMP was lost on the way, which is no error (section 3.7.2.1), and clients (npm's mqtt)
     // would take the code for one.
     const Reason reason = connection.resumed ? Reason::success : Reason::packet_identifier_not_found;
-    return answer(connection, {session.received_ticket, PacketType::pubcomp, id, reason, {}});
+    return answer(connection, {session.received_ticket, PacketType::pubcomp, id, reason});
   }
   Ticket ticket = 0;
   if (session.stored) {
@@ -134,7 +139,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
     ticket = session.received_ticket = store_.open_ticket();
     turn_.touch();
   }
-  answer(connection, {ticket, PacketType::pubcomp, id, Reason::success, {}});
+  answer(connection, {ticket, PacketType::pubcomp, id, Reason::success});
 }
 
 // Routing ----------------------------------------------------------------------------------------------------
@@ -142,10 +147,14 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
 /// Takes a message of a client of this node (or its will). All that it changes is in the transaction that is open now.
 Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
   const bool foreign = message->topic.starts_with('@');
-  if (message->topic.starts_with('$') || (foreign && overlay_.route_of(message->topic) == Route::not_permitted)) {
+  const auto refuse = [&](std::string_view why) -> Outcome {
     ++counts_.publish_not_permitted;
-    return {Reason::not_authorized, 0};
-  }
+    return {Reason::not_authorized, 0, why};
+  };
+  if (Levels(message->topic).next() == "$SYS") return refuse("$SYS is the broker's own");
+  if (foreign && overlay_.route_of(message->topic) == Route::not_permitted)
+    return refuse("this node may not write that topic of another home");
+  if (from && !may(*from, Access::publish, message->topic)) return refuse("this client may not publish to that topic");
   if (disk_refuses_ && message->retain && message->qos == Qos::at_most_once) {
     // QoS 0 goes on, but what nobody waits for must not pile up before a full disk.
     ++counts_.retained_refused;
@@ -153,21 +162,23 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     plain->retain = false;
     message = std::move(plain);
   }
-  match(message->topic, from);
+  match(message->topic, message->qos, from);
   bool on_disk = false;
   if (message->qos != Qos::at_most_once) {
     for (std::size_t at = 0; at < match_count_ && !on_disk; ++at)
       on_disk = matches_[at].session->stored && matches_[at].qos != Qos::at_most_once;
+    for (const Subscription* member : chosen_)
+      on_disk = on_disk || (member->session->stored && member->options.qos != Qos::at_most_once);
     on_disk = on_disk || message->retain;
     if (disk_refuses_ && (on_disk || overlay_.route_of(message->topic) == Route::shared))
-      return {Reason::quota_exceeded, 0};
+      return {Reason::quota_exceeded, 0, "the disk is full or failing"};
   }
   const bool removes = message->retain && message->payload.empty();
   const RetainedValue* old = message->retain ? retained_.find(message->topic) : nullptr;
   if (message->retain && !removes && !old && retained_.size() >= limits::retained_count_max) {
     ++counts_.retained_refused;
-    if (message->qos != Qos::at_most_once && from && from->connection && from->connection->protocol == Protocol::mqtt_5)
-      return {Reason::quota_exceeded, 0};
+    if (message->qos != Qos::at_most_once && from && from->connection && from->connection->is_v5())
+      return {Reason::quota_exceeded, 0, "too many retained messages are kept here"};
   }
 
   const Route route = overlay_.publish(message);
@@ -180,9 +191,9 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
       keep_retained(message);
   }
   const Ticket ticket = on_disk ? store_.open_ticket() : 0;
-  const bool heard = match_count_ > 0 || message->retain || route == Route::shared;
+  const bool heard = match_count_ > 0 || !chosen_.empty() || message->retain || route == Route::shared;
   deliver_to_matches(message, ticket, false);
-  return {heard ? Reason::success : Reason::no_matching_subscribers, ticket};
+  return {heard ? Reason::success : Reason::no_matching_subscribers, ticket, {}};
 }
 
 /// The retained value of a topic that stays in this home. False: there is no room.
@@ -197,29 +208,57 @@ bool Broker::keep_retained(const MessagePtr& message) {
   return retained_.set(message->topic, std::move(value)).value_or(false);
 }
 
-/// Fills matches_ with the sessions that subscribed to a topic.
-void Broker::match(std::string_view topic, const Session* from) {
+/// The entry of a subscription's session in matches_, made if this is the first of its subscriptions that matches.
+/// nullptr: the session may not read the topic.
+Broker::Match* Broker::match_of(const Subscription& subscription, std::string_view topic) {
+  constexpr auto none = static_cast<std::size_t>(-1);
+  Session& session = *subscription.session;
+  if (session.match_serial != match_serial_) {
+    session.match_serial = match_serial_;
+    session.match_index = none;
+    if (!may(session, Access::read, topic)) return nullptr;
+    session.match_index = match_count_++;
+    if (matches_.size() < match_count_) matches_.emplace_back();
+    Match& fresh = matches_[session.match_index];
+    fresh.session = &session;
+    fresh.qos = Qos::at_most_once;
+    fresh.retain_as_published = false;
+    fresh.subscription_ids.clear();
+  }
+  if (session.match_index == none) return nullptr;
+  Match& found = matches_[session.match_index];
+  found.qos = std::max(found.qos, subscription.options.qos);
+  found.retain_as_published |= subscription.options.retain_as_published;
+  if (subscription.id > 0) found.subscription_ids.push_back(subscription.id);
+  return &found;
+}
+
+void Broker::match(std::string_view topic, Qos qos, const Session* from) {
   match_count_ = 0;
+  chosen_.clear();
   ++match_serial_;
   trie_.match(topic, [&](const Subscription* subscription) {
-    Session& session = *subscription->session;
-    if (subscription->options.no_local && &session == from) return;
     if (subscription->own_only && topic.starts_with('@')) return;
-    if (session.match_serial != match_serial_) {
-      session.match_serial = match_serial_;
-      session.match_index = match_count_++;
-      if (matches_.size() < match_count_) matches_.emplace_back();
-      Match& fresh = matches_[session.match_index];
-      fresh.session = &session;
-      fresh.qos = Qos::at_most_once;
-      fresh.retain_as_published = false;
-      fresh.subscription_ids.clear();
+    if (subscription->group) {
+      Subscription* member =
+          subscription->group->choose([&](const Subscription& one) { return rank_of(one, topic, qos); });
+      if (member) chosen_.push_back(member);
+      return;
     }
-    Match& found = matches_[session.match_index];
-    found.qos = std::max(found.qos, subscription->options.qos);
-    found.retain_as_published |= subscription->options.retain_as_published;
-    if (subscription->id > 0) found.subscription_ids.push_back(subscription->id);
+    if (subscription->options.no_local && subscription->session == from) return;
+    match_of(*subscription, topic);
   });
+}
+
+SubscriberGroup::Rank Broker::rank_of(const Subscription& member, std::string_view topic, Qos qos) const {
+  using Rank = SubscriberGroup::Rank;
+  const Session& session = *member.session;
+  const ClientConnection* connection = session.connection;
+  const bool kept = session.stored && std::min(member.options.qos, qos) != Qos::at_most_once;
+  if ((!connection && !kept) || !may(session, Access::read, topic)) return Rank::no;
+  if (!connection) return Rank::kept;
+  const bool busy = !connection->has_room() || session.outbox.in_flight() >= connection->window;
+  return busy ? Rank::slow : Rank::ready;
 }
 
 void Broker::deliver_to_matches(const MessagePtr& message, Ticket ticket, bool as_retained) {
@@ -235,6 +274,19 @@ void Broker::deliver_to_matches(const MessagePtr& message, Ticket ticket, bool a
     delivery.subscription_ids = found.subscription_ids;
     deliver_to(*found.session, message, place, delivery);
   }
+  for (const Subscription* member : chosen_) deliver_to_member(*member, message, place, ticket);
+}
+
+void Broker::deliver_to_member(const Subscription& member, const MessagePtr& message, SpoolPlace& place,
+                               Ticket ticket) {
+  const std::uint32_t ids[] = {member.id};
+  Delivery delivery;
+  delivery.qos = std::min(member.options.qos, message->qos);
+  delivery.retain = member.options.retain_as_published && message->retain;
+  delivery.shared = true;
+  delivery.ticket = ticket;
+  if (member.id > 0) delivery.subscription_ids = ids;
+  deliver_to(*member.session, message, place, delivery);
 }
 
 /// `place`: where the message lies in the spool, once some session has put it there.
@@ -251,14 +303,14 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
       return pump(session);
     }
     if (connection->backlog() > limits::client_output_bytes_max) return count_dropped();
-    if (!delivery.subscription_ids.empty() || message->properties.expiry_seconds) {
+    if (!delivery.subscription_ids.empty() || message->properties.expiry_seconds || !connection->own_aliases.empty()) {
       PublishOut how;
       how.retain = delivery.retain;
       how.subscription_ids = delivery.subscription_ids;
       connection->send_publish(*message, how);
       return;
     }
-    Bytes& encoded = encoded_[connection->protocol == Protocol::mqtt_5][delivery.retain];
+    Bytes& encoded = encoded_[connection->is_v5()][delivery.retain];
     if (encoded.empty()) {
       PublishOut how;
       how.retain = delivery.retain;
@@ -290,7 +342,7 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
 
 void Broker::deliver(const MessagePtr& message) {
   if (!fits_packet(*message)) return count_dropped();
-  match(message->topic, nullptr);
+  match(message->topic, message->qos, nullptr);
   // The reader's place in the writer's log is in the open transaction, so what it leads to has to be there too.
   deliver_to_matches(message, message->qos == Qos::at_most_once ? 0 : store_.open_ticket(), false);
 }
@@ -298,20 +350,12 @@ void Broker::deliver(const MessagePtr& message) {
 void Broker::deliver_retained(const MessagePtr& message) {
   if (!fits_packet(*message)) return count_dropped();
   match_count_ = 0;
+  chosen_.clear();
   ++match_serial_;
   trie_.match(message->topic, [&](const Subscription* subscription) {
-    if (subscription->options.retain_handling == RetainHandling::never) return;
     if (subscription->own_only && message->topic.starts_with('@')) return;
-    Session& session = *subscription->session;
-    if (session.match_serial != match_serial_) {
-      session.match_serial = match_serial_;
-      session.match_index = match_count_++;
-      if (matches_.size() < match_count_) matches_.emplace_back();
-      matches_[session.match_index] = {&session, Qos::at_most_once, true, {}};
-    }
-    Match& found = matches_[session.match_index];
-    found.qos = std::max(found.qos, subscription->options.qos);
-    if (subscription->id > 0) found.subscription_ids.push_back(subscription->id);
+    if (subscription->group || subscription->options.retain_handling == RetainHandling::never) return;
+    match_of(*subscription, message->topic);
   });
   deliver_to_matches(message, message->qos == Qos::at_most_once ? 0 : store_.open_ticket(), true);
 }
@@ -321,7 +365,7 @@ void Broker::publish_own(std::string_view topic, std::string_view payload) {
   message->topic = topic;
   message->payload = to_bytes(payload);
   message->received = clock_.monotonic();
-  match(topic, nullptr);
+  match(topic, message->qos, nullptr);
   deliver_to_matches(message, 0, false);
 }
 

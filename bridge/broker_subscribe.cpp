@@ -1,5 +1,7 @@
 // Subscriptions (MQTT 5.0 sections 3.8 to 3.11).
 
+#include <fmt/format.h>
+
 #include "bridge/broker.hpp"
 #include "core/limits.hpp"
 #include "core/topic.hpp"
@@ -14,10 +16,13 @@ void Broker::on_subscribe(ClientConnection& connection, const RawPacket& packet)
   std::vector<std::string_view> replays;
   for (const auto& request : parsed->requests) {
     bool is_new = false;
-    const Reason reason = subscribe(session, request.filter, request.options, parsed->subscription_id, is_new);
+    SubscribeOptions options = request.options;
+    if (connection.bridge) options.no_local = options.retain_as_published = true;
+    const Reason reason = subscribe(session, request.filter, options, parsed->subscription_id, is_new);
     suback.reasons.push_back(reason);
-    const RetainHandling handling = request.options.retain_handling;
-    if (!is_failure(reason) &&
+    const RetainHandling handling = options.retain_handling;
+    // Those who share a subscription get no retained messages (section 4.8.2).
+    if (!is_failure(reason) && !is_shared_filter(request.filter) &&
         (handling == RetainHandling::send || (handling == RetainHandling::send_if_new && is_new)))
       replays.push_back(request.filter);
   }
@@ -34,11 +39,12 @@ void Broker::on_subscribe(ClientConnection& connection, const RawPacket& packet)
 
 Reason Broker::subscribe(Session& session, std::string_view filter, const SubscribeOptions& options, std::uint32_t id,
                          bool& is_new) {
-  if (filter.starts_with("$share/")) return Reason::shared_subscriptions_not_supported;
-  if (!check_filter(filter)) return Reason::topic_filter_invalid;
+  if (!is_usable_filter(filter)) return Reason::topic_filter_invalid;
+  const auto shared = split_shared_filter(filter);
+  const std::string_view wanted = shared ? shared->filter : filter;
   // Commons are off by default, and not built yet.
-  if (parts_of(filter).kind == TopicKind::commons) return Reason::not_authorized;
-  if (parts_of(filter).kind == TopicKind::owned && parts_of(filter).rest.empty()) return Reason::topic_filter_invalid;
+  if (parts_of(wanted).kind == TopicKind::commons) return Reason::not_authorized;
+  if (!may(session, Access::subscribe, local_name(wanted, config_.own_handle))) return Reason::not_authorized;
   is_new = !session.subscriptions.contains(filter);
   if (is_new && session.subscriptions.size() >= limits::subscriptions_per_session_max) return Reason::quota_exceeded;
   const Subscription& subscription = add_subscription(session, filter, options, id);
@@ -57,20 +63,85 @@ Subscription& Broker::add_subscription(Session& session, std::string_view given,
   subscription.options = options;
   subscription.id = id;
   if (!is_new) return subscription;
+  const auto shared = split_shared_filter(given);
+  const std::string_view wanted = shared ? shared->filter : given;
   subscription.session = &session;
-  subscription.filter = local_name(given, config_.own_handle);
-  const bool was_owned = subscription.filter.size() != given.size();
+  subscription.filter = local_name(wanted, config_.own_handle);
+  const bool was_owned = subscription.filter.size() != wanted.size();
   subscription.own_only = was_owned && (subscription.filter.front() == '+' || subscription.filter.front() == '#');
   subscription.overlay = subscription.filter.starts_with('@');
-  trie_.insert(subscription.filter, &subscription);
+  ++counts_.subscriptions;
+  if (shared)
+    join_group(subscription, shared->name);
+  else
+    trie_.insert(subscription.filter, &subscription);
   if (subscription.overlay) overlay_.add_demand(subscription.filter, session.stored);
   return subscription;
 }
 
 void Broker::remove_subscription(Session& session, Subscription& subscription) {
-  trie_.erase(subscription.filter, &subscription);
+  --counts_.subscriptions;
+  if (subscription.group)
+    leave_group(subscription);
+  else
+    trie_.erase(subscription.filter, &subscription);
   if (subscription.overlay) overlay_.remove_demand(subscription.filter, session.stored);
 }
+
+// Shared subscriptions ---------------------------------------------------------------------------------------
+
+void Broker::join_group(Subscription& subscription, std::string_view name) {
+  // "@own/#" and "#" are different wishes under one local name.
+  std::string key = fmt::format("{}/{}{}", name, subscription.own_only ? "@/" : "", subscription.filter);
+  auto& group = groups_[key];
+  if (!group) {
+    group = std::make_unique<SubscriberGroup>(std::move(key), subscription);
+    trie_.insert(subscription.filter, group->entry());
+  }
+  group->add(subscription);
+  ++counts_.shared_subscriptions;
+}
+
+void Broker::leave_group(Subscription& subscription) {
+  SubscriberGroup& group = *subscription.group;
+  group.remove(subscription);
+  --counts_.shared_subscriptions;
+  if (!group.members().empty()) return;
+  trie_.erase(subscription.filter, group.entry());
+  groups_.erase(groups_.find(group.key()));
+}
+
+void Broker::hand_over(Session& session, bool ends) {
+  std::vector<Subscription*> own;
+  bool others_listen = false;
+  for (auto& [filter, subscription] : session.subscriptions) {
+    if (!subscription.group) continue;
+    own.push_back(&subscription);
+    for (const Subscription* member : subscription.group->members())
+      others_listen |= member->session != &session && (ends || member->session->connection);
+  }
+  if (!others_listen) return;
+  auto handed = session.outbox.take_shared(ends);
+  if (handed.empty()) return;
+  for (auto& [message, ticket] : handed) {
+    const bool foreign = message->topic.starts_with('@');
+    for (Subscription* subscription : own) {
+      if (!matches(subscription->filter, message->topic) || (subscription->own_only && foreign)) continue;
+      Session* const self = subscription->session;
+      const Subscription* member = subscription->group->choose([&](const Subscription& one) {
+        if (one.session == self) return SubscriberGroup::Rank::no;
+        return rank_of(one, message->topic, message->qos);
+      });
+      if (!member) continue;
+      SpoolPlace place;
+      deliver_to_member(*member, message, place, session.stored ? store_.open_ticket() : ticket);
+      break;
+    }
+  }
+  turn_.touch();
+}
+
+// ------------------------------------------------------------------------------------------------------------
 
 void Broker::on_unsubscribe(ClientConnection& connection, const RawPacket& packet) {
   const auto parsed = decode_unsubscribe(packet, connection.protocol);
@@ -99,6 +170,7 @@ void Broker::on_unsubscribe(ClientConnection& connection, const RawPacket& packe
 void Broker::replay(Session& session, const Subscription& subscription) {
   const std::uint32_t ids[] = {subscription.id};
   const auto send = [&](const MessagePtr& message, Ticket ticket) {
+    if (!may(session, Access::read, message->topic)) return;
     Delivery delivery;
     delivery.qos = std::min(message->qos, subscription.options.qos);
     delivery.retain = true;

@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "bridge/authenticator.hpp"
 #include "bridge/outbox.hpp"
 #include "bridge/packet.hpp"
+#include "bridge/scram.hpp"
 #include "core/clock.hpp"
 
 namespace diot {
@@ -37,17 +40,28 @@ struct PendingAnswer {
   PacketType type{};
   PacketId packet_id = 0;
   Reason reason = Reason::success;
-  Bytes packet;  ///< if not an acknowledgement: the whole packet
+  std::string_view why{};  ///< for a person, with a failure; static text
+  Bytes packet{};          ///< if not an acknowledgement: the whole packet
+};
+
+/// A CONNECT, or a re-authentication, on its way to a verdict.
+struct Login {
+  std::shared_ptr<Connect> connect;    ///< nullptr: a re-authentication
+  std::unique_ptr<ScramServer> scram;  ///< nullptr: user name and password are being checked
+  std::string user;                    ///< whom the exchange is about
+  enum class Step : std::uint8_t { first, final } step = Step::first;  ///< which message of the client comes next
+  bool unknown = false;  ///< no such user: the exchange goes on, and fails
 };
 
 struct ClientConnection final : DeliverySink {
   ConnectionId id{};
   ClientTransport* transport = nullptr;
-  std::string peer;
+  Peer peer;
   Monotonic opened{}, last_received{};
 
   // From CONNECT.
   Protocol protocol = Protocol::mqtt_3_1_1;
+  bool bridge = false;    ///< says so in its protocol level
   bool accepted = false;  ///< its CONNECT was
   bool resumed = false;   ///< it found a session
   bool greeted = false;   ///< its CONNACK was written
@@ -56,12 +70,15 @@ struct ClientConnection final : DeliverySink {
   std::uint16_t window = 0;  ///< the most that may be unacknowledged towards the client
   std::size_t packet_bytes_max = varint_max + 5;
   bool problem_information = true;
-  bool can_change_expiry = false;  ///< the session's expiry was not 0 at CONNECT
+  bool can_change_expiry = false;     ///< the session's expiry was not 0 at CONNECT
+  std::string authentication_method;  ///< empty: user name and password
+  std::unique_ptr<Login> login;       ///< a verdict is awaited
 
   Bytes input;   ///< an incomplete packet, or what waits while `held`
   Bytes output;  ///< of this turn
   std::deque<PendingAnswer> pending;
-  std::vector<std::string> aliases;       ///< by topic alias − 1
+  std::vector<std::string> aliases;       ///< by topic alias − 1, the client's
+  std::vector<std::string> own_aliases;   ///< ours: the last topic of each; as many as the client takes
   bool held = false;                      ///< what comes in waits
   Monotonic close_at = Monotonic::max();  ///< the disk refused a durable publish of a client that cannot be told
   bool reading = true;
@@ -79,6 +96,7 @@ struct ClientConnection final : DeliverySink {
   };
   Host* host = nullptr;
 
+  bool is_v5() const { return protocol == Protocol::mqtt_5; }
   std::size_t backlog() const { return output.size() + transport->unsent_bytes(); }
 
   // DeliverySink

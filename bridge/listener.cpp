@@ -53,7 +53,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   Client(std::shared_ptr<Shared> shared, tcp::socket socket) : shared_(std::move(shared)), socket_(std::move(socket)) {}
 
   void start(const std::string& peer) {
-    id_ = shared_->broker->open(*this, peer);
+    id_ = shared_->broker->open(*this, Peer{peer});
     wait_to_read();
   }
 

@@ -42,6 +42,7 @@ void Outbox::push(const MessagePtr& message, SpoolPlace place, const Delivery& d
   entry.qos = delivery.qos;
   entry.retain = delivery.retain;
   entry.replay = delivery.replay;
+  entry.shared = delivery.shared;
   entry.bytes = static_cast<std::uint32_t>(message->payload.size() + message->topic.size());
   entry.subscription_ids.assign(delivery.subscription_ids.begin(), delivery.subscription_ids.end());
   if (entry.replay) {
@@ -228,6 +229,21 @@ void Outbox::disconnected() {
     if (entry.progress == Progress::sent) entry.progress = Progress::queued;
 }
 
+std::vector<Outbox::Handed> Outbox::take_shared(bool sent_too) {
+  std::vector<Handed> out;
+  for (Entry& entry : queue_) {
+    if (!entry.shared || entry.progress != Progress::queued) continue;
+    if (entry.in_doubt && !(sent_too && entry.qos == Qos::at_least_once)) continue;
+    MessagePtr message = entry.place.batch ? spool_.read(entry.place) : entry.message;
+    if (!message) continue;
+    out.push_back({std::move(message), entry.ticket});
+    if (entry.place.batch && entry.qos == Qos::at_least_once) mark(entry, mark_given_up);
+    finish(entry);
+  }
+  while (!queue_.empty() && queue_.front().progress == Progress::done) queue_.pop_front();
+  return out;
+}
+
 void Outbox::save() {
   auto entry = std::lower_bound(queue_.begin(), queue_.end(), unsaved_from_,
                                 [](const Entry& a, QueueSeq seq) { return a.seq < seq; });
@@ -247,7 +263,7 @@ void Outbox::save() {
       if (!entry->place.batch) continue;
       write_varint(out, entry->seq - first);
       write_varint(out, entry->place.index);
-      out.u8(static_cast<std::uint8_t>(static_cast<int>(entry->qos) | entry->retain << 2));
+      out.u8(static_cast<std::uint8_t>(static_cast<int>(entry->qos) | entry->retain << 2 | entry->shared << 3));
       write_varint(out, entry->subscription_ids.size());
       for (auto id : entry->subscription_ids) write_varint(out, id);
     }
@@ -282,6 +298,7 @@ bool Outbox::restore_row(std::uint64_t batch_number, ByteView value, QueueSeq in
     if ((flags & 3) == 0 || (flags & 3) == 3) return false;
     entry.qos = static_cast<Qos>(flags & 3);
     entry.retain = flags & 4;
+    entry.shared = flags & 8;
     entry.in_doubt = entry.seq <= in_doubt_through;
     for (auto count = read_varint(in); count > 0 && in.ok(); --count)
       entry.subscription_ids.push_back(static_cast<std::uint32_t>(read_varint(in)));

@@ -6,8 +6,8 @@
 // restart the same message has the same identifier, with nothing written for it. For a stored session (one that
 // outlives its connection) the QoS 1 and 2 messages are on disk before they are sent:
 //   Table::queue     session number (8) ‖ batch (8) → u8 version ‖ u64 first sequence number ‖ for each message: varint
-//                    sequence number − first, varint index in the spool batch, u8 QoS | retain << 2, varint count of
-//                    subscription identifiers, varint each
+//                    sequence number − first, varint index in the spool batch, u8 QoS | retain << 2 | shared << 3, varint
+//                    count of subscription identifiers, varint each
 //   Table::inflight  session number (8) ‖ 'o' ‖ sequence number (8) → u8: 1 = PUBREC was received, 2 = given up
 // A row goes, and the marks with it, when all of its messages are done.
 
@@ -35,6 +35,7 @@ struct Delivery {
   bool retain = false;
   bool replay = false;  ///< a retained message at SUBSCRIBE: not bounded by the queue's limits, dropped at a disconnect
                         ///< if QoS 0
+  bool shared = false;  ///< for one of a group: another one may have it, while this one has not
   Ticket ticket = 0;    ///< not before this is on disk
   std::span<const std::uint32_t> subscription_ids;
 };
@@ -78,6 +79,15 @@ class Outbox {
   /// The connection is gone: QoS 0 goes, what was in flight will be sent again, with DUP.
   void disconnected();
 
+  /// Messages of shared subscriptions, for others of their group: those that were never sent, and with `sent_too` those
+  /// of QoS 1 that were sent and not acknowledged (one of QoS 2 stays, [MQTT-4.8.2-5]). They are done here. Only while
+  /// there is no connection.
+  struct Handed {
+    MessagePtr message;
+    Ticket ticket = 0;
+  };
+  std::vector<Handed> take_shared(bool sent_too);
+
   /// The end of the turn: puts rows for what was pushed.
   void save();
   /// The session ends: forgets everything, on disk too.
@@ -106,7 +116,7 @@ class Outbox {
     Ticket ticket = 0;
     std::uint32_t bytes = 0;
     Qos qos{};
-    bool retain = false, replay = false;
+    bool retain = false, replay = false, shared = false;
     bool in_doubt = false;  ///< may have been sent before: DUP
     Progress progress = Progress::queued;
     std::vector<std::uint32_t> subscription_ids;

@@ -1,7 +1,7 @@
 #pragma once
-// The packets of MQTT 3.1.1 and 5.0: bytes to values and back, with no socket and no state. Both directions, so that
+// The packets of MQTT 3.1, 3.1.1 and 5.0: bytes to values and back, with no socket and no state. Both directions, so that
 // the broker, upstreams, the load generator and the tests share one codec. A peer's violation is a value with the
-// reason code that MQTT 5.0 gives it; of a 3.1.1 peer the connection is just closed.
+// reason code that MQTT 5.0 gives it; of an older peer the connection is just closed.
 
 #include <optional>
 #include <string>
@@ -17,7 +17,10 @@
 namespace diot {
 
 /// The protocol level byte of CONNECT.
-enum class Protocol : std::uint8_t { mqtt_3_1_1 = 4, mqtt_5 = 5 };
+enum class Protocol : std::uint8_t { mqtt_3_1 = 3, mqtt_3_1_1 = 4, mqtt_5 = 5 };
+/// Set in the protocol level by bridges of mosquitto and the like: what they publish does not come back to them, and
+/// they see RETAIN as it was published.
+inline constexpr std::uint8_t bridge_bit = 0x80;
 
 using PacketId = std::uint16_t;
 
@@ -27,13 +30,17 @@ using Parsed = tl::expected<T, Violation>;
 /// One whole packet at the front of what was received. A view into it.
 struct RawPacket {
   PacketType type{};
-  std::uint8_t flags = 0;  ///< the low half of the first byte
-  ByteView body;           ///< what follows the remaining length
-  std::size_t bytes = 0;   ///< of the whole packet
+  std::uint8_t flags = 0;      ///< the low half of the first byte
+  ByteView body;               ///< what follows the remaining length
+  std::size_t bytes = 0;       ///< of the whole packet
+  bool padded_length = false;  ///< the remaining length has needless bytes
 };
 
-/// nullopt: more bytes are needed. Checks the type, the length and, but for PUBLISH, the flags (section 2.1).
-Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max);
+/// nullopt: more bytes are needed. Checks the type, the length and, but for PUBLISH, the flags (section 2.1): MQTT 3.1
+/// lets DUP stand in PUBREL, SUBSCRIBE and UNSUBSCRIBE, and only 5.0 forbids needless bytes in the length (there 1.5.5).
+/// Before CONNECT is read take mqtt_3_1_1; decode_connect checks what 5.0 adds.
+Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max,
+                                             Protocol protocol = Protocol::mqtt_5);
 
 // CONNECT, CONNACK ---------------------------------------------------------------------------------------------
 struct Will {
@@ -48,6 +55,7 @@ struct Will {
 
 struct Connect {
   Protocol protocol = Protocol::mqtt_5;
+  bool bridge = false;  ///< bridge_bit; not in 5.0
   bool clean_start = true;
   std::uint16_t keep_alive_seconds = 0;  ///< 0: none
   std::string client_id;
@@ -69,7 +77,10 @@ struct Connect {
 /// What a CONNECT says of its protocol, whatever follows: so that a broken one is answered in its own version.
 struct ProtocolClaim {
   std::string_view name;
-  std::uint8_t level = 0;
+  std::uint8_t level = 0;  ///< with bridge_bit, if it is there
+
+  /// nullopt: a protocol or a version that is not spoken here.
+  std::optional<Protocol> protocol() const;
 };
 ProtocolClaim protocol_claim(const RawPacket& connect);
 
@@ -95,6 +106,8 @@ struct Connack {
   std::optional<std::uint16_t> server_keep_alive_seconds;
   std::string response_information;
   std::string server_reference;
+  std::string authentication_method;
+  Bytes authentication_data;
   bool operator==(const Connack&) const = default;
 };
 Parsed<Connack> decode_connack(const RawPacket& packet, Protocol protocol);
@@ -126,6 +139,7 @@ struct PublishOut {
   const Properties* properties = nullptr;  ///< may be null; its expiry is replaced by the next field
   std::optional<std::uint32_t> seconds_left;
   std::span<const std::uint32_t> subscription_ids;
+  std::uint16_t topic_alias = 0;  ///< 0: none; MQTT 5.0 only
 };
 /// Bytes of the whole packet.
 std::size_t publish_bytes(Protocol protocol, const PublishOut& publish);
@@ -137,6 +151,7 @@ std::size_t encode_publish(Bytes& out, Protocol protocol, const PublishOut& publ
 struct Acknowledgement {
   PacketId packet_id = 0;
   Reason reason = Reason::success;
+  std::string_view reason_string{};  ///< a view into the packet
 };
 Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol protocol);
 /// The reason (and its text) is sent in MQTT 5.0 only.
@@ -197,8 +212,8 @@ void encode_disconnect(Bytes& out, Protocol protocol, const Disconnect& disconne
 
 struct Auth {
   Reason reason = Reason::success;
-  std::string method;
-  Bytes data;
+  std::string method;         ///< empty: none
+  std::optional<Bytes> data;  ///< may be there and empty
 };
 Parsed<Auth> decode_auth(const RawPacket& packet);
 void encode_auth(Bytes& out, const Auth& auth);

@@ -82,6 +82,8 @@ void take_connack_property(const PropertyValue& value, Connack& connack) {
       break;
     case Property::response_information: connack.response_information = value.text; break;
     case Property::server_reference: connack.server_reference = value.text; break;
+    case Property::authentication_method: connack.authentication_method = value.text; break;
+    case Property::authentication_data: connack.authentication_data = to_bytes(value.text); break;
     default: break;
   }
 }
@@ -110,7 +112,7 @@ bool is_topic_filter(std::string_view filter) {
   return !filter.empty();
 }
 
-Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max) {
+Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_bytes_max, Protocol protocol) {
   if (input.empty()) return std::nullopt;
   RawPacket packet;
   packet.type = static_cast<PacketType>(input[0] >> 4);
@@ -120,9 +122,11 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
     case PacketType::publish: break;
     case PacketType::pubrel:
     case PacketType::subscribe:
-    case PacketType::unsubscribe:
-      if (packet.flags != 2) return violates(Reason::malformed_packet, "reserved flags in the first byte");
+    case PacketType::unsubscribe: {
+      const int dup = protocol == Protocol::mqtt_3_1 ? 8 : 0;
+      if ((packet.flags & ~dup) != 2) return violates(Reason::malformed_packet, "reserved flags in the first byte");
       break;
+    }
     default:
       if (packet.flags != 0) return violates(Reason::malformed_packet, "reserved flags in the first byte");
   }
@@ -134,7 +138,9 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
     length |= static_cast<std::size_t>(input[at] & 0x7F) << 7 * (at - 1);
     if (!(input[at] & 0x80)) break;
   }
-  if (at > 1 && input[at] == 0) return violates(Reason::malformed_packet, "a remaining length with needless bytes");
+  packet.padded_length = at > 1 && input[at] == 0;
+  if (packet.padded_length && protocol == Protocol::mqtt_5)
+    return violates(Reason::malformed_packet, "a remaining length with needless bytes");
   ++at;
   if (at + length > packet_bytes_max)
     return violates(Reason::packet_too_large, "the packet is larger than the maximum");
@@ -151,15 +157,25 @@ ProtocolClaim protocol_claim(const RawPacket& connect) {
   return in.ok() ? ProtocolClaim{name, level} : ProtocolClaim{};
 }
 
+std::optional<Protocol> ProtocolClaim::protocol() const {
+  if (name == "MQTT" && level == 5) return Protocol::mqtt_5;
+  if (name == "MQTT" && (level & ~bridge_bit) == 4) return Protocol::mqtt_3_1_1;
+  if (name == "MQIsdp" && (level & ~bridge_bit) == 3) return Protocol::mqtt_3_1;
+  return std::nullopt;
+}
+
 Parsed<Connect> decode_connect(const RawPacket& packet) {
   PacketReader in(packet.body);
   Connect connect;
   const std::string_view name = in.text();
-  const std::uint8_t level = in.u8();
-  if (in.ok() && (name != "MQTT" || (level != 4 && level != 5)))
+  const ProtocolClaim claim{name, in.u8()};
+  const auto protocol = claim.protocol();
+  if (in.ok() && !protocol)
     return violates(Reason::unsupported_protocol_version, "not a protocol version that this broker speaks");
-  connect.protocol = static_cast<Protocol>(level);
+  connect.protocol = protocol.value_or(Protocol::mqtt_5);
+  connect.bridge = claim.level & bridge_bit;
   const bool v5 = connect.protocol == Protocol::mqtt_5;
+  if (v5 && packet.padded_length) in.fail(Reason::malformed_packet, "a remaining length with needless bytes");
   const std::uint8_t flags = in.u8();
   if (flags & 1) in.fail(Reason::malformed_packet, "the reserved connect flag is set");
   connect.clean_start = flags & 0x02;
@@ -234,7 +250,8 @@ Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
 
 Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol protocol) {
   PacketReader in(packet.body);
-  Acknowledgement acknowledgement{read_packet_id(in), Reason::success};
+  Acknowledgement acknowledgement;
+  acknowledgement.packet_id = read_packet_id(in);
   if (protocol == Protocol::mqtt_5 && !in.empty()) {
     const std::uint8_t code = in.u8();
     acknowledgement.reason = static_cast<Reason>(code);
@@ -243,7 +260,10 @@ Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol
                                : code == 0 || code == 0x10 || code == 0x80 || code == 0x83 || code == 0x87 ||
                                      code == 0x90 || code == 0x91 || code == 0x97 || code == 0x99;
     if (!known) in.fail(Reason::malformed_packet, "a reason code that this packet cannot have");
-    if (!in.empty()) skip_properties(in, place_of(packet.type));
+    if (!in.empty())
+      in.properties(place_of(packet.type), [&](const PropertyValue& value) {
+        if (value.id == Property::reason_string) acknowledgement.reason_string = value.text;
+      });
   }
   return finished(in, acknowledgement);
 }
@@ -270,7 +290,8 @@ Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "SUBSCRIBE without a topic filter");
   while (in.ok() && !in.empty()) {
     const std::string_view filter = in.text();
-    const std::uint8_t byte = in.u8();
+    std::uint8_t byte = in.u8();
+    if (protocol == Protocol::mqtt_3_1) byte &= 3;  // the other bits mean nothing there (its section 3.8)
     const auto options = SubscribeOptions::from(byte);
     if (in.ok() && !is_topic_filter(filter)) in.fail(Reason::malformed_packet, "an ill-formed topic filter");
     if (protocol == Protocol::mqtt_3_1_1 && byte > 2) in.fail(Reason::malformed_packet, "reserved bits beside the QoS");

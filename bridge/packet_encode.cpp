@@ -19,7 +19,7 @@ void write_property_if(PacketWriter& list, Property id, std::string_view value) 
   if (!value.empty()) list.property(id, value);
 }
 
-/// The code of a 3.1.1 CONNACK.
+/// The code of a CONNACK of 3.1 and 3.1.1.
 std::uint8_t return_code(Reason reason) {
   switch (reason) {
     case Reason::success: return 0;
@@ -66,6 +66,7 @@ PublishSizes sizes_of(Protocol protocol, const PublishOut& publish) {
   if (protocol == Protocol::mqtt_5) {
     if (publish.properties) sizes.properties = message_properties_bytes(*publish.properties);
     for (auto id : publish.subscription_ids) sizes.properties += 1 + varint_bytes(id);
+    if (publish.topic_alias > 0) sizes.properties += 3;
     sizes.remaining += varint_bytes(sizes.properties) + sizes.properties;
   }
   return sizes;
@@ -77,8 +78,8 @@ void encode_connect(Bytes& out, const Connect& connect) {
   const bool v5 = connect.protocol == Protocol::mqtt_5;
   Bytes body, list;
   PacketWriter writer(body), properties(list);
-  writer.text("MQTT");
-  writer.u8(static_cast<std::uint8_t>(connect.protocol));
+  writer.text(connect.protocol == Protocol::mqtt_3_1 ? "MQIsdp" : "MQTT");
+  writer.u8(static_cast<std::uint8_t>(static_cast<int>(connect.protocol) | (connect.bridge ? bridge_bit : 0)));
   int flags = connect.clean_start << 1 | connect.password.has_value() << 6 | connect.user_name.has_value() << 7;
   if (connect.will) flags |= 4 | static_cast<int>(connect.will->qos) << 3 | connect.will->retain << 5;
   writer.u8(static_cast<std::uint8_t>(flags));
@@ -120,8 +121,8 @@ void encode_connect(Bytes& out, const Connect& connect) {
 void encode_connack(Bytes& out, Protocol protocol, const Connack& connack) {
   Bytes body, list;
   PacketWriter writer(body), properties(list);
-  writer.u8(connack.session_present && connack.reason == Reason::success);
-  if (protocol == Protocol::mqtt_3_1_1) {
+  writer.u8(connack.session_present && connack.reason == Reason::success && protocol != Protocol::mqtt_3_1);
+  if (protocol != Protocol::mqtt_5) {
     writer.u8(return_code(connack.reason));
     return write_packet(out, PacketType::connack, 0, body);
   }
@@ -147,6 +148,8 @@ void encode_connack(Bytes& out, Protocol protocol, const Connack& connack) {
     properties.property(Property::server_keep_alive, std::uint32_t{*connack.server_keep_alive_seconds});
   write_property_if(properties, Property::response_information, connack.response_information);
   write_property_if(properties, Property::server_reference, connack.server_reference);
+  write_property_if(properties, Property::authentication_method, connack.authentication_method);
+  write_property_if(properties, Property::authentication_data, as_text(connack.authentication_data));
   writer.properties(list);
   write_packet(out, PacketType::connack, 0, body);
 }
@@ -174,6 +177,7 @@ std::size_t encode_publish(Bytes& out, Protocol protocol, const PublishOut& publ
       PacketWriter properties(list);
       if (publish.properties) write_message_properties(properties, *publish.properties, publish.seconds_left);
       for (auto id : publish.subscription_ids) properties.property(Property::subscription_identifier, id);
+      if (publish.topic_alias > 0) properties.property(Property::topic_alias, std::uint32_t{publish.topic_alias});
       expect(list.size() == sizes.properties, "a property list has another size than was counted");
       writer.raw(list.data(), list.size());
     }
@@ -185,7 +189,7 @@ std::size_t encode_publish(Bytes& out, Protocol protocol, const PublishOut& publ
 void encode_acknowledgement(Bytes& out, Protocol protocol, PacketType type, PacketId packet_id, Reason reason,
                             std::string_view reason_string) {
   const std::uint8_t flags = type == PacketType::pubrel ? 2 : 0;
-  if (protocol == Protocol::mqtt_3_1_1 || reason == Reason::success) {
+  if (protocol != Protocol::mqtt_5 || reason == Reason::success) {
     PacketWriter writer(out);
     writer.u8(static_cast<std::uint8_t>(static_cast<int>(type) << 4 | flags));
     writer.u8(2);
@@ -258,11 +262,9 @@ void encode_auth(Bytes& out, const Auth& auth) {
   Bytes body, list;
   PacketWriter writer(body), properties(list);
   write_property_if(properties, Property::authentication_method, auth.method);
-  write_property_if(properties, Property::authentication_data, as_text(auth.data));
-  if (auth.reason != Reason::success || !list.empty()) {
-    writer.u8(static_cast<std::uint8_t>(auth.reason));
-    writer.properties(list);
-  }
+  if (auth.data && !auth.data->empty()) properties.property(Property::authentication_data, as_text(*auth.data));
+  writer.u8(static_cast<std::uint8_t>(auth.reason));  // may be left out, but there are readers who miss it then
+  writer.properties(list);
   write_packet(out, PacketType::auth, 0, body);
 }
 

@@ -3,7 +3,7 @@
 namespace diot {
 
 namespace {
-constexpr std::uint8_t session_version = 1, subscription_version = 1;
+constexpr std::uint8_t session_version = 2, subscription_version = 1;
 constexpr std::uint8_t flag_connected = 1, flag_will = 2;
 }  // namespace
 
@@ -18,6 +18,8 @@ Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) 
   out.u64(row.next_seq);
   out.u64(row.last_sent);
   out.u64(row.lost);
+  out.u16(static_cast<std::uint16_t>(row.user.size()));
+  out.raw(as_bytes(row.user));
   if (row.will) {
     out.u32(row.will->delay_seconds);
     const Message message{row.will->topic,  row.will->payload,    row.will->qos,
@@ -39,6 +41,7 @@ std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, Wall
   row.next_seq = in.u64();
   row.last_sent = in.u64();
   row.lost = in.u64();
+  row.user = as_text(in.raw(in.u16()));
   if (flags & flag_will) {
     const std::uint32_t delay = in.u32();
     // A will's expiry counts from its publication (section 3.1.3.2.4), so the time on disk does not count: wall clock

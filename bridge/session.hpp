@@ -21,15 +21,18 @@ namespace diot {
 
 struct ClientConnection;
 struct Session;
+class SubscriberGroup;
 
-/// One subscription of one session. Its address is what the subscription trie holds.
+/// One subscription of one session. Its address is what the subscription trie holds, or for a shared subscription that
+/// of its group's.
 struct Subscription {
   Session* session = nullptr;
   std::string filter;  ///< as the trie has it: in local names
   SubscribeOptions options;
-  std::uint32_t id = 0;   ///< subscription identifier; 0: none
-  bool own_only = false;  ///< came as "@own/…" with a wildcard first: matches no topic of others
-  bool overlay = false;   ///< makes demand: begins with another home's handle
+  std::uint32_t id = 0;              ///< subscription identifier; 0: none
+  bool own_only = false;             ///< came as "@own/…" with a wildcard first: matches no topic of others
+  bool overlay = false;              ///< makes demand: begins with another home's handle
+  SubscriberGroup* group = nullptr;  ///< of a shared subscription
 };
 
 struct Session {
@@ -48,6 +51,8 @@ struct Session {
   const std::uint64_t number;  ///< random; names it in the queue's rows
   const bool stored;           ///< outlived its connection when it was made, so it is on disk
   std::uint32_t expiry_seconds;
+  std::string user;                                                ///< whom it acts as; empty: anonymous
+  bool unrestricted = true;                                        ///< nobody has to be asked what it may do
   std::map<std::string, Subscription, std::less<>> subscriptions;  ///< by the filter as the client gave it
   std::unordered_set<PacketId> received;                           ///< QoS 2, PUBREL not yet
   Ticket received_ticket = 0;                                      ///< of the newest change of them
@@ -66,8 +71,8 @@ struct Session {
 };
 
 /// Table::session's value of a session's own row: u8 version ‖ u64 number ‖ u32 expiry ‖ u8 flags (1 connected, 2 has a
-/// will) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖ with a
-/// will: u32 delay ‖ stored message.
+/// will) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖ u16 length
+/// and bytes of the user's name ‖ with a will: u32 delay ‖ stored message.
 struct SessionRow {
   std::uint64_t number = 0;
   std::uint32_t expiry_seconds = 0;
@@ -75,6 +80,7 @@ struct SessionRow {
   WallMs disconnected_at = 0;
   QueueSeq next_seq = 1, last_sent = 0;
   std::uint64_t lost = 0;
+  std::string user;
   std::optional<Will> will;
 };
 Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now);

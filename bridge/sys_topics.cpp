@@ -1,7 +1,9 @@
 #include "bridge/sys_topics.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -42,8 +44,12 @@ void SysTopics::update(const BrokerCounts& counts, Monotonic now,
   number("bytes/received", counts.bytes_received);
   number("bytes/sent", counts.bytes_sent);
   number("subscriptions/count", counts.subscriptions);
-  number("shared_subscriptions/count", 0);
+  number("shared_subscriptions/count", counts.shared_subscriptions);
   number("retained messages/count", counts.retained);
+  const auto heap = static_cast<std::uint64_t>(mallinfo2().uordblks);
+  heap_maximum_ = std::max(heap_maximum_, heap);
+  number("heap/current", heap);
+  number("heap/maximum", heap_maximum_);
 
   const std::array<std::pair<const char*, std::uint64_t>, 9> rates{{
       {"messages/received", counts.messages_received},
@@ -54,7 +60,7 @@ void SysTopics::update(const BrokerCounts& counts, Monotonic now,
       {"bytes/received", counts.bytes_received},
       {"bytes/sent", counts.bytes_sent},
       {"sockets", counts.sockets},
-      {"connections", counts.sockets},
+      {"connections", counts.connects},
   }};
   const bool first = last_update_ == Monotonic{};
   const double seconds = first ? 0 : std::chrono::duration<double>(now - last_update_).count();

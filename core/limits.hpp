@@ -10,11 +10,12 @@ namespace diot::limits {
 using namespace std::chrono_literals;
 
 // MQTT ------------------------------------------------------------------------------------------------------
-inline constexpr std::size_t packet_bytes_max = 1 << 20;  ///< camera snapshots pass, a flood of memory does not
-inline constexpr std::size_t client_id_bytes_max = 256;   ///< far above what clients use (23 to 36)
-inline constexpr std::size_t clients_max = 10'000;        ///< connections at once, under the usual ulimit
+inline constexpr std::size_t packet_bytes_max =
+    (1 << 20) + (192 << 10);                             ///< a payload of 1 MiB, its topic and properties
+inline constexpr std::size_t client_id_bytes_max = 256;  ///< far above what clients use (23 to 36)
+inline constexpr std::size_t clients_max = 10'000;       ///< connections at once, under the usual ulimit
 inline constexpr std::size_t subscriptions_per_session_max = 10'000;
-inline constexpr std::size_t topic_levels_max = 64;               ///< bounds the recursion of the trie
+inline constexpr std::size_t topic_levels_max = 200;              ///< bounds the recursion of the trie
 inline constexpr std::size_t sessions_max = 20'000;               ///< connected or kept
 inline constexpr std::size_t session_queue_count_max = 100'000;   ///< messages waiting for one session …
 inline constexpr std::size_t session_queue_bytes_max = 64 << 20;  ///< … and their payloads' bytes
@@ -24,6 +25,7 @@ inline constexpr std::size_t pending_answers_max =
     8192;                                             ///< to one client while the disk works; above it it is not read
 inline constexpr std::uint16_t in_flight_max = 1024;  ///< unacknowledged QoS 1/2 to one client
 inline constexpr std::uint16_t topic_alias_maximum = 16;           ///< of one client to us
+inline constexpr std::uint16_t topic_aliases_to_client_max = 64;   ///< of ours to one client
 inline constexpr std::size_t output_high_water_bytes = 256 << 10;  ///< unsent bytes above which a queue waits
 inline constexpr std::size_t spool_memory_bytes_max = 64 << 20;    ///< messages of all persistent queues kept in memory
 inline constexpr std::size_t spool_batch_bytes_max = 1 << 20;      ///< read back as a whole

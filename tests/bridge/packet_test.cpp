@@ -125,11 +125,14 @@ TEST(ConnectPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(mqtt("04 02 003c 0001 61")), Reason::success);
   EXPECT_EQ(reason(mqtt("05 02 003c 00 0001 61")), Reason::success);
   EXPECT_EQ(reason(mqtt("06 02 003c 00 0001 61")), Reason::unsupported_protocol_version);
-  EXPECT_EQ(reason("00064d5149736470 03 02 003c 0001 61"), Reason::unsupported_protocol_version);
-  EXPECT_EQ(reason(mqtt("04 03 003c 0001 61")), Reason::malformed_packet);               // reserved flag
-  EXPECT_EQ(reason(mqtt("04 0a 003c 0001 61")), Reason::malformed_packet);               // will QoS without will
-  EXPECT_EQ(reason(mqtt("04 22 003c 0001 61")), Reason::malformed_packet);               // will retain without will
-  EXPECT_EQ(reason(mqtt("04 1e 003c 0001 61 0001 62 0000")), Reason::malformed_packet);  // will QoS 3
+  EXPECT_EQ(reason("00064d5149736470 03 02 003c 0001 61"), Reason::success);
+  EXPECT_EQ(reason("00064d5149736470 83 02 003c 0001 61"), Reason::success);  // a bridge
+  EXPECT_EQ(reason("00064d5149736470 04 02 003c 0001 61"), Reason::unsupported_protocol_version);
+  EXPECT_EQ(reason(mqtt("85 02 003c 00 0001 61")), Reason::unsupported_protocol_version);  // no bridge bit in 5.0
+  EXPECT_EQ(reason(mqtt("04 03 003c 0001 61")), Reason::malformed_packet);                 // reserved flag
+  EXPECT_EQ(reason(mqtt("04 0a 003c 0001 61")), Reason::malformed_packet);                 // will QoS without will
+  EXPECT_EQ(reason(mqtt("04 22 003c 0001 61")), Reason::malformed_packet);                 // will retain without will
+  EXPECT_EQ(reason(mqtt("04 1e 003c 0001 61 0001 62 0000")), Reason::malformed_packet);    // will QoS 3
   EXPECT_EQ(reason(mqtt("04 42 003c 0001 61 0001 62")), Reason::malformed_packet);  // password, no user name, 3.1.1
   EXPECT_EQ(reason(mqtt("04 02 003c 0001 61 00")), Reason::malformed_packet);       // left over
   EXPECT_EQ(reason(mqtt("04 02 003c 0002 61")), Reason::malformed_packet);          // cut off

@@ -20,6 +20,16 @@ namespace diot {
 
 using Lines = std::vector<std::string>;
 
+constexpr auto v3 = Protocol::mqtt_3_1_1;
+
+/// Bytes from hexadecimal digits; blanks are for the reader.
+inline Bytes hex(std::string_view text) {
+  std::string digits;
+  for (const char c : text)
+    if (c != ' ') digits += c;
+  return from_hex(digits).value();
+}
+
 class TestClock final : public Clock {
  public:
   Monotonic monotonic() const override { return now; }
@@ -99,6 +109,43 @@ class TestOverlay final : public OverlayPort {
   std::vector<MessagePtr> open_;
 };
 
+/// Everybody may do everything, until a test says otherwise.
+class TestAuthenticator final : public Authenticator {
+ public:
+  void check(const Login& login, std::function<void(Verdict)> done) override {
+    Verdict verdict{Reason::success, login.peer.user};
+    if (!passwords.empty()) {
+      verdict.user = std::string(login.user_name.value_or(""));
+      const auto user = passwords.find(verdict.user);
+      const bool right = user != passwords.end() && login.password && as_text(*login.password) == user->second;
+      if (!right) verdict.reason = Reason::bad_user_name_or_password;
+    }
+    if (slow)
+      waiting.emplace_back([done = std::move(done), verdict] { done(verdict); });
+    else
+      done(verdict);
+  }
+  bool offers_scram() const override { return !passwords.empty(); }
+  tl::expected<ScramCredentials, Reason> scram_credentials(const Peer&, std::string_view user) override {
+    const auto found = passwords.find(user);
+    if (found == passwords.end()) return tl::unexpected<Reason>(Reason::bad_user_name_or_password);
+    return make_scram_credentials(found->second, as_bytes("salt"), 4096);
+  }
+  void scram_failed(const Peer&, std::string_view user) override { failed.emplace_back(user); }
+  bool may(const Principal& who, Access access, std::string_view topic) override {
+    ++asked;
+    return !rule || rule(who, access, topic);
+  }
+  bool unrestricted(const Principal&) override { return !rule; }
+
+  std::map<std::string, std::string, std::less<>> passwords;
+  std::function<bool(const Principal&, Access, std::string_view)> rule;
+  std::vector<std::string> failed;
+  bool slow = false;
+  std::vector<std::function<void()>> waiting;
+  int asked = 0;
+};
+
 class World {
  public:
   explicit World(MemoryStore::Image image = {}) { start(std::move(image)); }
@@ -153,6 +200,7 @@ class World {
   TestClock clock;
   TestRandom random;
   TestTurn turn;
+  TestAuthenticator authenticator;
   std::unique_ptr<MemoryStore> store;
   std::unique_ptr<TestOverlay> overlay;
   std::unique_ptr<Retained> retained;
@@ -165,8 +213,8 @@ class World {
     overlay->shared = shared_;
     retained = std::make_unique<Retained>(*store, clock);
     ASSERT_TRUE(retained->load());
-    broker = std::make_unique<Broker>(BrokerConfig{"alice", std::chrono::seconds(0)}, *store, *retained, *overlay, turn,
-                                      clock, random);
+    broker = std::make_unique<Broker>(BrokerConfig{"alice", std::chrono::seconds(0)}, *store, *retained, *overlay,
+                                      authenticator, turn, clock, random);
     ASSERT_TRUE(broker->load());
     run();
   }
@@ -197,9 +245,15 @@ class TestClient final : public ClientTransport {
   void open() {
     closed_ = false;
     received_.clear();
-    id_ = world_.broker->open(*this, "test");
+    id_ = world_.broker->open(*this, Peer{"test"});
   }
   void send_raw(const Bytes& bytes) { world_.broker->received(id_, bytes); }
+  void send_hex(std::string_view digits) { send_raw(hex(digits)); }
+  void auth(Reason reason, const std::string& method, const std::string& data) {
+    Bytes bytes;
+    encode_auth(bytes, {reason, method, to_bytes(data)});
+    send_raw(bytes);
+  }
 
   /// The connection breaks.
   void lose() {
@@ -273,6 +327,8 @@ class TestClient final : public ClientTransport {
     return lines;
   }
   bool is_closed() const { return closed_; }
+  /// Of the last acknowledgement that take() read.
+  const std::string& reason_string() const { return reason_string_; }
   bool is_reading() const { return reading_; }
 
   // ClientTransport
@@ -294,7 +350,7 @@ class TestClient final : public ClientTransport {
   }
 
  private:
-  std::string text_of(const RawPacket& packet) const {
+  std::string text_of(const RawPacket& packet) {
     const auto number = [](auto value) { return std::to_string(static_cast<unsigned>(value)); };
     const auto hex = [](Reason reason) {
       return reason == Reason::success ? std::string() : " 0x" + to_hex(Bytes{static_cast<std::uint8_t>(reason)});
@@ -304,18 +360,27 @@ class TestClient final : public ClientTransport {
         const auto connack = decode_connack(packet, protocol_).value();
         std::string text = "CONNACK" + hex(connack.reason);
         if (connack.session_present) text += " present";
+        if (!connack.authentication_method.empty())
+          text += " " + connack.authentication_method + ":" + std::string(as_text(connack.authentication_data));
+        if (!connack.response_information.empty()) text += " response:" + connack.response_information;
         for (const auto& [name, value] : connack.user) text += " " + name + "=" + value;
         return text;
       }
       case PacketType::publish: {
         const auto publish = decode_publish(packet, protocol_).value();
         std::string text = "PUBLISH " + std::string(publish.topic) + "=" + std::string(as_text(publish.payload));
+        if (publish.topic_alias) text += " alias:" + number(*publish.topic_alias);
         if (publish.qos != Qos::at_most_once) text += " q" + number(publish.qos) + " #" + number(publish.packet_id);
         if (publish.dup) text += " dup";
         if (publish.retain) text += " retain";
         for (auto id : publish.subscription_ids) text += " id:" + number(id);
         if (publish.properties.expiry_seconds) text += " expiry:" + number(*publish.properties.expiry_seconds);
-        for (const auto& [name, value] : publish.properties.user) text += " " + name + "=" + value;
+        const Properties& also = publish.properties;
+        if (also.payload_format) text += " format:" + number(*also.payload_format);
+        if (also.content_type) text += " content:" + *also.content_type;
+        if (also.response_topic) text += " response:" + *also.response_topic;
+        if (also.correlation_data) text += " correlation:" + to_hex(*also.correlation_data);
+        for (const auto& [name, value] : also.user) text += " " + name + "=" + value;
         return text;
       }
       case PacketType::puback:
@@ -324,6 +389,7 @@ class TestClient final : public ClientTransport {
       case PacketType::pubcomp: {
         const auto ack = decode_acknowledgement(packet, protocol_).value();
         static const char* const names[] = {"PUBACK", "PUBREC", "PUBREL", "PUBCOMP"};
+        reason_string_ = ack.reason_string;
         return names[static_cast<int>(packet.type) - 4] + std::string(" #") + number(ack.packet_id) + hex(ack.reason);
       }
       case PacketType::suback:
@@ -334,6 +400,10 @@ class TestClient final : public ClientTransport {
         return text;
       }
       case PacketType::pingresp: return "PINGRESP";
+      case PacketType::auth: {
+        const auto auth = decode_auth(packet).value();
+        return "AUTH" + hex(auth.reason) + " " + auth.method + ":" + std::string(as_text(auth.data.value_or(Bytes{})));
+      }
       case PacketType::disconnect: return "DISCONNECT" + hex(decode_disconnect(packet, protocol_).value().reason);
       default: return "?";
     }
@@ -343,6 +413,7 @@ class TestClient final : public ClientTransport {
   const Protocol protocol_;
   ConnectionId id_{};
   Bytes received_;
+  std::string reason_string_;
   std::size_t unsent_ = 0;
   bool closed_ = true, told_ = true, reading_ = true;
 };

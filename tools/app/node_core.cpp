@@ -28,7 +28,9 @@ Result<void> NodeCore::open() {
   overlay.dht_key = dht_key_;
   overlay.witness = config_.witness;
   overlay_ = std::make_unique<Overlay>(std::move(overlay), node_, *ledger_, store_, *retained_, turn_, clock_, random_);
-  broker_ = std::make_unique<Broker>(config_.broker, store_, *retained_, *overlay_, turn_, clock_, random_);
+  Authenticator& authenticator = config_.authenticator ? *config_.authenticator : everybody_;
+  broker_ =
+      std::make_unique<Broker>(config_.broker, store_, *retained_, *overlay_, authenticator, turn_, clock_, random_);
   return {};
 }
 

@@ -20,8 +20,9 @@ namespace diot {
 struct NodeCoreConfig {
   std::string handle;
   Bytes genesis;
-  std::optional<KeyPair> witness;  ///< if this node is the network's
-  BrokerConfig broker;             ///< its handle is set from the one above
+  std::optional<KeyPair> witness;          ///< if this node is the network's
+  BrokerConfig broker;                     ///< its handle is set from the one above
+  Authenticator* authenticator = nullptr;  ///< outlives the node; nullptr: everybody may do everything
 };
 
 class NodeCore {
@@ -64,6 +65,7 @@ class NodeCore {
   const Clock& clock_;
   Random& random_;
   DhtKey dht_key_;
+  AllowEverybody everybody_;
   std::optional<Ledger> ledger_;
   std::unique_ptr<Retained> retained_;
   std::unique_ptr<Overlay> overlay_;
