@@ -1,13 +1,14 @@
 #pragma once
-// MQTT over TCP: the thin shell between sockets and the broker.
+// MQTT clients' connections: TCP and unix sockets, each with TLS and WebSocket or without. The thin shell between
+// sockets and the broker.
 
 #include <asio/io_context.hpp>
-#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "bridge/authenticator.hpp"
 #include "bridge/broker.hpp"
-#include "core/address.hpp"
+#include "bridge/listener_config.hpp"
 #include "core/error.hpp"
 
 namespace diot {
@@ -16,15 +17,19 @@ namespace diot {
 /// gathered write per connection and turn. On the thread of `io`; the broker must outlive it.
 class Listener {
  public:
-  /// Port 0: a free one. Errc::not_available for an address that is not a loopback one; Errc::io if it cannot be bound.
-  static Result<std::unique_ptr<Listener>> open(asio::io_context& io, Broker& broker, const HostPort& address);
+  /// Errc::io if the address cannot be bound, Errc::invalid for files that cannot be used: the message says which and
+  /// what to do.
+  static Result<std::unique_ptr<Listener>> open(asio::io_context& io, Broker& broker, ListenerConfig config);
   /// Closes everything at once.
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
   /// Where it listens, with the real port.
-  const HostPort& address() const;
+  const std::string& address() const;
+  const ListenerConfig& config() const;
+  /// Reads certificates and keys again, for connections from now on. On an error the old ones stay.
+  Result<void> reload();
   /// Accepts no more. Connections go on until the broker closes them.
   void stop();
   /// Connections that are open or not yet closed to their end.

@@ -30,7 +30,26 @@ inline constexpr std::size_t output_high_water_bytes = 256 << 10;  ///< unsent b
 inline constexpr std::size_t spool_memory_bytes_max = 64 << 20;    ///< messages of all persistent queues kept in memory
 inline constexpr std::size_t spool_batch_bytes_max = 1 << 20;      ///< read back as a whole
 inline constexpr auto full_disk_patience = 10s;                    ///< a 3.1.1 client is not read, then closed
-inline constexpr auto connect_deadline = 10s;                      ///< from TCP accept to CONNECT
+inline constexpr auto connect_deadline = 10s;                      ///< from a connection that carries MQTT to CONNECT
+
+// Listeners and users ---------------------------------------------------------------------------------------
+inline constexpr std::size_t listeners_max = 32;
+inline constexpr auto client_handshake_deadline = 10s;            ///< from accept to the end of TLS and WebSocket
+inline constexpr std::size_t half_open_clients_max = 256;         ///< of a listener, in those handshakes …
+inline constexpr std::size_t half_open_clients_per_address = 64;  ///< … and from one address: a home reconnects at once
+inline constexpr std::size_t http_head_bytes_max = 8 << 10;       ///< of a WebSocket request
+inline constexpr std::size_t proxy_header_bytes_max = 2 << 10;    ///< addresses, and room for what proxies add
+inline constexpr std::size_t tls_certificate_bytes_max = 32 << 10;  ///< a client's chain
+inline constexpr std::size_t users_file_bytes_max = 4 << 20;        ///< passwords, PSKs or rules
+inline constexpr std::size_t users_max = 10'000;
+inline constexpr std::size_t acl_rules_max = 10'000;           ///< of one user, and of patterns
+inline constexpr std::size_t password_checks_max = 256;        ///< waiting for the one thread that hashes
+inline constexpr std::size_t verified_passwords_max = 20'000;  ///< remembered, so that reconnecting costs no hash
+inline constexpr std::uint32_t password_iterations_max = 10'000'000;  ///< a line that asks for more is refused
+inline constexpr int login_burst_per_address = 20;                    ///< failed logins before they are slowed down …
+inline constexpr int login_burst_per_user = 20;
+inline constexpr auto login_refill = 5s;               ///< … to one in this time
+inline constexpr std::size_t login_keys_max = 10'000;  ///< addresses and users that failed lately
 
 // Store -----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t store_pending_bytes_max = 64

@@ -62,7 +62,6 @@ TEST(Config, UnknownSettingsAreErrorsWithASuggestion) {
               HasSubstr("diot.toml:4:1: there is no setting 'mqtt.listn'; did you mean 'mqtt.listen'?"));
   EXPECT_THAT(errors_of(head + "[mqqt]\nlisten = \"127.0.0.1:1\"\n"), HasSubstr("did you mean 'mqtt.listen'?"));
   EXPECT_THAT(errors_of(head + "[elsewhere]\n"), HasSubstr("there is no setting 'elsewhere'"));
-  EXPECT_THAT(errors_of(head + "[[upstream]]\naddress = \"x\"\n"), HasSubstr("there is no setting 'upstream'"));
 }
 
 TEST(Config, EveryErrorIsTold) {
@@ -70,11 +69,70 @@ TEST(Config, EveryErrorIsTold) {
   EXPECT_EQ(std::ranges::count(text, '\n'), 2) << text;
 }
 
-TEST(Config, WithoutUsersNobodyElseGetsIn) {
-  EXPECT_THAT(errors_of(head + "mqtt.listen = \"0.0.0.0:1883\"\n"), HasSubstr("users"));
-  EXPECT_THAT(errors_of(head + "mqtt.listen = \"192.168.1.2:1883\"\n"), HasSubstr("127.0.0.1:1883"));
+TEST(Config, TheApiStaysOnThisMachine) {
   EXPECT_THAT(errors_of(head + "api.listen = \"0.0.0.0:8480\"\n"), HasSubstr("other machines"));
   EXPECT_EQ(errors_of(head + "overlay.listen = \"0.0.0.0:42220\"\n"), "");
+}
+
+TEST(Config, ListenersAreTablesWithTheirOwnRules) {
+  const auto config = parse_config(head + R"(
+[[listener]]
+listen = "0.0.0.0:8883"
+certificate = "server.crt"
+key = "server.key"
+client_ca = "ca.crt"
+require_certificate = true
+identity_as_user = true
+
+[[listener]]
+listen = "/run/diot/mqtt.sock"
+mode = "0600"
+
+[[listener]]
+listen = "127.0.0.1:9001"
+protocol = "websocket"
+origins = ["https://panel.example"]
+allow_anonymous = false
+max_connections = 7
+)",
+                                   "f")
+                          .value();
+  ASSERT_EQ(config.listeners.size(), 3u);
+  EXPECT_EQ(config.listeners[0].certificate, "server.crt");
+  EXPECT_TRUE(config.listeners[0].require_certificate);
+  EXPECT_EQ(config.listeners[0].scheme(), "mqtts");
+  EXPECT_TRUE(config.listeners[1].is_unix());
+  EXPECT_TRUE(config.listeners[1].anonymous_allowed());
+  EXPECT_EQ(config.listeners[2].max_connections, 7u);
+  EXPECT_EQ(config.listeners[2].origins, std::vector<std::string>{"https://panel.example"});
+  EXPECT_FALSE(config.listeners[2].anonymous_allowed());
+  EXPECT_EQ(parse_config(to_toml(config), "f").value(), config);
+  // Those of the short form come first.
+  ASSERT_EQ(config.all_listeners().size(), 4u);
+  EXPECT_EQ(config.all_listeners()[0].listen, "127.0.0.1:1883");
+}
+
+TEST(Config, WhatAListenerLacksIsSaid) {
+  const std::string one = head + "[[listener]]\n";
+  EXPECT_THAT(errors_of(one), HasSubstr("diot.toml:3:1: listener: the setting listen is missing"));
+  EXPECT_THAT(errors_of(one + "listen = \"x\"\n"), HasSubstr("diot.toml:4:10: listener.listen: "));
+  const std::string open = one + "listen = \"127.0.0.1:1\"\n";
+  EXPECT_EQ(errors_of(open), "");
+  EXPECT_THAT(errors_of(open + "certificat = \"x\"\n"),
+              HasSubstr("diot.toml:5:1: there is no setting 'listener.certificat'; did you mean 'certificate'?"));
+  EXPECT_THAT(errors_of(open + "certificate = \"x\"\n"), HasSubstr("certificate and key need each other"));
+  EXPECT_THAT(errors_of(open + "require_certificate = true\n"), HasSubstr("require_certificate needs client_ca"));
+  EXPECT_THAT(errors_of(open + "client_ca = \"x\"\n"), HasSubstr("needs the listener's own certificate"));
+  EXPECT_THAT(errors_of(open + "identity_as_user = true\n"), HasSubstr("client_ca or psk_file"));
+  EXPECT_THAT(errors_of(open + "origins = [\"https://a.example\"]\n"), HasSubstr("websocket"));
+  EXPECT_THAT(errors_of(open + "protocol = \"websockets\"\n"), HasSubstr("did you mean 'websocket'?"));
+  EXPECT_THAT(errors_of(open + "allow_anonymous = \"yes\"\n"), HasSubstr("must be true or false"));
+  EXPECT_THAT(errors_of(open + "max_connections = 0\n"), HasSubstr("a number from 1 to"));
+  EXPECT_THAT(errors_of(open + "mode = \"rw\"\n"), HasSubstr("octal"));
+  EXPECT_THAT(errors_of(head + "[listener]\nlisten = \"127.0.0.1:1\"\n"), HasSubstr("write [[listener]]"));
+  std::string many = head;
+  for (int at = 0; at < 40; ++at) many += "[[listener]]\nlisten = \"127.0.0.1:1\"\n";
+  EXPECT_THAT(errors_of(many), HasSubstr("more than 32"));
 }
 
 TEST(Config, HostileTextIsRefused) {

@@ -87,7 +87,7 @@ TEST(Options, MistakesNameTheNextStep) {
 }
 
 TEST(Options, VerbsToComeAreKnown) {
-  const auto parsed = parse({"user", "add", "bob", "--whatever"});
+  const auto parsed = parse({"device", "add", "lamp", "--whatever"});
   ASSERT_TRUE(std::holds_alternative<Invocation>(parsed));
   EXPECT_EQ(std::get<Invocation>(parsed).verb->place, VerbPlace::later);
 }

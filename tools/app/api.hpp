@@ -19,6 +19,11 @@
 //   peers            {peers: [{handle or null, node, address, state: "up" | "dialling" | "down", since_ms or null,
 //                     dialled_by_us, rtt_ms or null, unsent_bytes}, …]}
 //   wait             args {ready?, topic?}; answers at once: {done, waiting_for: [text, …]}
+//   reload           {users: count, rules: count, listeners: count}. Errc::invalid names what could not be read
+//   user add         args {name}: {user, password if it was made, reloaded: a node runs and knows}; with the command
+//   user passwd      line only, as these three; likewise
+//   user remove      args {name}: {user, reloaded}
+//   user list        {users: [{user, hash, scram}, …]}
 //   invite           args {uses?, expiry-days?}: {invite, uses, expires_ms}
 //   handle register  args {handle}: {handle, height}
 //   handle show      args {handle?} (the own one): {handle, owner, nodes: [{node, role}, …], version, height,

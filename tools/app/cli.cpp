@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <termios.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -13,6 +16,7 @@
 #include "core/topic.hpp"
 #include "tools/app/control.hpp"
 #include "tools/app/ledger_answers.hpp"
+#include "tools/app/local_users.hpp"
 #include "tools/app/options.hpp"
 #include "tools/app/printer.hpp"
 
@@ -57,6 +61,30 @@ Result<void> apply_options(const Json& args, Config& config) {
   return fail(Errc::invalid, text.substr(start == text.npos ? 0 : start + 2, text.find('\n') - start - 2));
 }
 
+/// A line of standard input; at a terminal asked for twice, and not shown.
+Result<std::string> read_password() {
+  const auto read_line = [](const char* prompt) {
+    std::string line;
+    if (!isatty(STDIN_FILENO)) return std::getline(std::cin, line), line;
+    termios shown{};
+    tcgetattr(STDIN_FILENO, &shown);
+    termios hidden = shown;
+    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    to_stderr(prompt);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+    std::getline(std::cin, line);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    to_stderr("\n");
+    return line;
+  };
+  std::string password = read_line("Password: ");
+  if (password.ends_with('\r')) password.pop_back();
+  if (password.empty())
+    return fail(Errc::invalid, "no password came on standard input: type one, pipe one in, or say --generate");
+  if (isatty(STDIN_FILENO) && read_line("Again: ") != password) return fail(Errc::invalid, "the two are not the same");
+  return password;
+}
+
 class CommandLine {
  public:
   CommandLine(const Invocation& invocation, const Program& program)
@@ -80,6 +108,7 @@ class CommandLine {
     if (verb_.name == "join") return join();
     if (verb_.name == "run") return run_node();
     if (verb_.name == "wait") return wait();
+    if (verb_.name.starts_with("user ")) return change_users();
     return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
   }
 
@@ -146,14 +175,45 @@ class CommandLine {
     auto config = load_config(path_ + "/diot.toml");
     if (!config) return tl::unexpected(config.error());
     if (auto applied = apply_options(args_, *config); !applied) return tl::unexpected(applied.error());
-    if (check)
+    if (check) {
+      // What the configuration names must be good too.
+      const auto passwords = load_passwords(path_, *config);
+      if (!passwords) return tl::unexpected(passwords.error());
+      if (const auto acl = load_acl(path_, *config); !acl) return tl::unexpected(acl.error());
+      for (const auto& listener : config->all_listeners())
+        if (auto safe = check_access(listener, !passwords->users().empty()); !safe) return tl::unexpected(safe.error());
       return Json{{"file", path_ + "/diot.toml"},      {"handle", config->handle},
                   {"mqtt", config->mqtt_listen},       {"api", config->api_listen},
                   {"overlay", config->overlay_listen}, {"addresses", config->overlay_addresses},
                   {"log_level", config->log_level},    {"log_format", config->log_format}};
+    }
     const auto ended = program_.run_node(*home, *config);
     if (!ended) return tl::unexpected(ended.error());
     return std::nullopt;
+  }
+
+  Result<std::optional<Json>> change_users() {
+    const auto home = Home::open(path_);
+    if (!home) return tl::unexpected(home.error());
+    const auto config = load_config(home->config_path());
+    if (!config) return tl::unexpected(config.error());
+    SystemRandom random;
+    std::string password;
+    const bool generate = args_.contains("generate");
+    if (verb_.option("generate")) {
+      auto given = generate ? Result<std::string>(make_password(random)) : read_password();
+      if (!given) return tl::unexpected(given.error());
+      password = std::move(*given);
+    }
+    auto changed = diot::change_users(path_, *config, verb_.name, args_, password, random);
+    if (!changed || verb_.reads_only) return optional(std::move(changed));
+    if (generate) (*changed)["password"] = password;
+    const auto reloaded = ask_node(socket_path(), "reload", Json::object(), answer_timeout_ms);
+    if (!reloaded && reloaded.error().code != Errc::not_running)
+      return fail(reloaded.error().code,
+                  fmt::format("the file was changed, but the node did not take it: {}", reloaded.error().message));
+    (*changed)["reloaded"] = reloaded.has_value();
+    return optional(std::move(changed));
   }
 
   Result<std::optional<Json>> wait() {

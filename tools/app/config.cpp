@@ -4,6 +4,8 @@
 #include <toml++/toml.h>
 
 #include <array>
+#include <optional>
+#include <span>
 #include <variant>
 
 #include "core/address.hpp"
@@ -18,16 +20,20 @@ namespace {
 constexpr std::size_t config_bytes_max = 256 << 10;
 constexpr std::int64_t config_version = 1;
 
-using Text = std::string Config::*;
-using List = std::vector<std::string> Config::*;
-
-/// One row a setting: everything that is known about it.
+/// One row a setting of a T: everything that is known about it.
+template <class T>
 struct Setting {
+  using Text = std::string T::*;
+  using List = std::vector<std::string> T::*;
+  using Number = std::uint32_t T::*;
+  using Flag = bool T::*;
+  using Choice = std::optional<bool> T::*;  ///< not given: it depends
+
   std::string_view key;
-  std::variant<Text, List> member;
-  Result<void> (*check)(std::string_view value);
+  std::variant<Text, List, Number, Flag, Choice> member;
+  Result<void> (*check)(std::string_view value);  // of strings
   std::string_view help;
-  std::size_t count_max = 1;  // of a list
+  std::size_t max = 1;  // elements of a list, or the largest number
 };
 
 Result<void> check_address(std::string_view value) {
@@ -41,14 +47,6 @@ Result<void> check_loopback(std::string_view value) {
   if (is_loopback(*address)) return {};
   return fail(Errc::not_permitted,
               fmt::format("'{}' is reachable from other machines; write 127.0.0.1:{}", value, address->port));
-}
-
-// Without users anybody who reaches the port may publish and read.
-Result<void> check_mqtt_address(std::string_view value) {
-  auto checked = check_loopback(value);
-  if (!checked && checked.error().code == Errc::not_permitted)
-    checked.error().message += " (users, and with them other machines, are not available yet)";
-  return checked;
 }
 
 Result<void> check_public_address(std::string_view value) {
@@ -72,21 +70,77 @@ Result<void> check_log_format(std::string_view value) {
   return check_choice(value, std::array<std::string_view, 2>{"text", "json"});
 }
 
+Result<void> check_protocol(std::string_view value) {
+  return check_choice(value, std::array<std::string_view, 2>{"mqtt", "websocket"});
+}
+Result<void> check_path(std::string_view value) {
+  if (!value.empty() && value.find('\0') == value.npos) return {};
+  return fail(Errc::invalid, "a file's name is missing");
+}
+Result<void> check_listen(std::string_view value) {
+  return value.starts_with('/') ? check_path(value) : check_address(value);
+}
+Result<void> check_origin(std::string_view value) {
+  if (value == "*" || (value.find("://") != value.npos && value.find('/', value.find("://") + 3) == value.npos))
+    return {};
+  return fail(Errc::invalid, fmt::format("'{}' is no origin: write scheme://host, e.g. https://panel.example", value));
+}
+Result<void> check_mode(std::string_view value) {
+  if ((value.size() == 3 || value.size() == 4) && value.find_first_not_of("01234567") == value.npos &&
+      value.size() - 3 <= 1 && (value.size() == 3 || value.front() == '0'))
+    return {};
+  return fail(Errc::invalid, fmt::format("'{}' is no file mode: write it in octal, e.g. 0660", value));
+}
+
 const std::array settings{
-    Setting{"handle", &Config::handle, check_handle,
-            "The name this home has in the network. It is registered by `diot init` and `diot join`; changing it here\n"
-            "does not register another."},
-    Setting{"mqtt.listen", &Config::mqtt_listen, check_mqtt_address,
-            "Where MQTT clients connect. Port 0 = any free port.", 8},
-    Setting{"api.listen", &Config::api_listen, check_loopback,
-            "Where the HTTP API listens, on this machine only; [] = nowhere. The token is in the file api.token.", 8},
-    Setting{"overlay.listen", &Config::overlay_listen, check_address,
-            "Where other nodes connect: TCP for links, UDP with the same number for the DHT.", 8},
-    Setting{"overlay.addresses", &Config::overlay_addresses, check_public_address,
-            "What other nodes are told to dial, where that differs from overlay.listen (a router's forwarded port).",
-            limits::addresses_per_node_max},
-    Setting{"log.level", &Config::log_level, check_log_level, "debug, info, warning, error or off."},
-    Setting{"log.format", &Config::log_format, check_log_format, "text or json (one object a line)."},
+    Setting<Config>{
+        "handle", &Config::handle, check_handle,
+        "The name this home has in the network. It is registered by `diot init` and `diot join`; changing it here\n"
+        "does not register another."},
+    Setting<Config>{"mqtt.listen", &Config::mqtt_listen, check_listen,
+                    "Where MQTT clients connect: addresses, or paths of unix sockets. Port 0 = any free port. Other\n"
+                    "machines need a user (`diot user add NAME`). TLS, WebSocket and more: [[listener]] below.",
+                    limits::listeners_max},
+    Setting<Config>{
+        "api.listen", &Config::api_listen, check_loopback,
+        "Where the HTTP API listens, on this machine only; [] = nowhere. The token is in the file api.token.", 8},
+    Setting<Config>{"overlay.listen", &Config::overlay_listen, check_address,
+                    "Where other nodes connect: TCP for links, UDP with the same number for the DHT.", 8},
+    Setting<Config>{
+        "overlay.addresses", &Config::overlay_addresses, check_public_address,
+        "What other nodes are told to dial, where that differs from overlay.listen (a router's forwarded port).",
+        limits::addresses_per_node_max},
+    Setting<Config>{"users.passwords", &Config::users_passwords, check_path,
+                    "Users and their passwords, in mosquitto's format; `diot user` writes it."},
+    Setting<Config>{"users.acl", &Config::users_acl, check_path,
+                    "Who may read and write what, in mosquitto's format. Without the file: everybody, everything."},
+    Setting<Config>{"log.level", &Config::log_level, check_log_level, "debug, info, warning, error or off."},
+    Setting<Config>{"log.format", &Config::log_format, check_log_format, "text or json (one object a line)."},
+};
+
+using Row = Setting<ListenerConfig>;
+const std::array listener_settings{
+    Row{"listen", &ListenerConfig::listen, check_listen, "An address, or the absolute path of a unix socket."},
+    Row{"protocol", &ListenerConfig::protocol, check_protocol, "mqtt or websocket."},
+    Row{"certificate", &ListenerConfig::certificate, check_path,
+        "The server's certificate (PEM, with its chain): clients speak TLS."},
+    Row{"key", &ListenerConfig::key, check_path, "The certificate's key (PEM)."},
+    Row{"client_ca", &ListenerConfig::client_ca, check_path,
+        "Who signs clients' certificates (PEM): clients may show one."},
+    Row{"require_certificate", &ListenerConfig::require_certificate, nullptr, "Clients must show one."},
+    Row{"psk_file", &ListenerConfig::psk_file, check_path,
+        "Keys instead of certificates: lines of identity:hex. Clients speak TLS."},
+    Row{"identity_as_user", &ListenerConfig::identity_as_user, nullptr,
+        "The certificate's common name, or the key's identity, is the user: no password is asked for."},
+    Row{"allow_anonymous", &ListenerConfig::allow_anonymous, nullptr,
+        "Clients without a user name get in. Left out: only where no other machine does."},
+    Row{"origins", &ListenerConfig::origins, check_origin,
+        "WebSocket: pages that may connect, beside those of this host: \"https://panel.example\", or \"*\".", 64},
+    Row{"proxy_protocol", &ListenerConfig::proxy_protocol, nullptr,
+        "A proxy stands in front and sends the PROXY header, version 2. Nobody else may reach this listener then."},
+    Row{"max_connections", &ListenerConfig::max_connections, nullptr, "At most this many clients at once.",
+        limits::clients_max},
+    Row{"mode", &ListenerConfig::mode, check_mode, "Of a unix socket: who may connect."},
 };
 
 /// Collects every error of a file with its place.
@@ -118,58 +172,189 @@ std::string_view type_name(const toml::node& node) {
   }
 }
 
-/// A string element, checked.
-std::optional<std::string> read_text(const Setting& setting, const toml::node& node, Errors& errors) {
+/// A string element, checked. `name` is the setting's, for people.
+template <class T>
+std::optional<std::string> read_text(const Setting<T>& setting, const std::string& name, const toml::node& node,
+                                     Errors& errors) {
   const auto* text = node.as_string();
   if (text == nullptr) {
-    errors.add(node.source(),
-               fmt::format("{} must be in quotes: it is a string, not {}", setting.key, type_name(node)));
+    errors.add(node.source(), fmt::format("{} must be in quotes: it is a string, not {}", name, type_name(node)));
     return std::nullopt;
   }
   if (const auto checked = setting.check(text->get()); !checked) {
-    errors.add(node.source(), fmt::format("{}: {}", setting.key, checked.error().message));
+    errors.add(node.source(), fmt::format("{}: {}", name, checked.error().message));
     return std::nullopt;
   }
   return text->get();
 }
 
-void read_setting(const Setting& setting, const toml::node& node, Config& config, Errors& errors) {
-  if (const auto* member = std::get_if<Text>(&setting.member)) {
-    if (auto text = read_text(setting, node, errors)) config.*(*member) = std::move(*text);
-    return;
+template <class T>
+void read_setting(const Setting<T>& setting, const std::string& name, const toml::node& node, T& into, Errors& errors) {
+  using Kind = Setting<T>;
+  const auto wrong = [&](std::string_view what) { errors.add(node.source(), fmt::format("{} {}", name, what)); };
+  if (const auto* text_member = std::get_if<typename Kind::Text>(&setting.member)) {
+    if (auto text = read_text(setting, name, node, errors)) into.*(*text_member) = std::move(*text);
+  } else if (const auto* number_member = std::get_if<typename Kind::Number>(&setting.member)) {
+    const auto number = node.value_exact<std::int64_t>();
+    if (!number || *number < 1 || static_cast<std::uint64_t>(*number) > setting.max)
+      return wrong(fmt::format("must be a number from 1 to {}", setting.max));
+    into.*(*number_member) = static_cast<std::uint32_t>(*number);
+  } else if (const auto* list_member = std::get_if<typename Kind::List>(&setting.member)) {
+    std::vector<std::string> values;
+    if (const auto* array = node.as_array()) {
+      if (array->size() > setting.max)
+        return wrong(fmt::format("has {} elements; {} at most", array->size(), setting.max));
+      for (const auto& element : *array)
+        if (auto text = read_text(setting, name, element, errors)) values.push_back(std::move(*text));
+    } else if (auto text = read_text(setting, name, node, errors)) {  // one element needs no brackets
+      values.push_back(std::move(*text));
+    }
+    into.*(*list_member) = std::move(values);
+  } else {
+    const auto flag = node.value_exact<bool>();
+    if (!flag) return wrong(fmt::format("must be true or false, not {}", type_name(node)));
+    if (const auto* flag_member = std::get_if<typename Kind::Flag>(&setting.member))
+      into.*(*flag_member) = *flag;
+    else
+      into.*std::get<typename Kind::Choice>(setting.member) = *flag;
   }
-  std::vector<std::string> values;
-  if (const auto* array = node.as_array()) {
-    if (array->size() > setting.count_max)
-      return errors.add(node.source(),
-                        fmt::format("{} has {} elements; {} at most", setting.key, array->size(), setting.count_max));
-    for (const auto& element : *array)
-      if (auto text = read_text(setting, element, errors)) values.push_back(std::move(*text));
-  } else if (auto text = read_text(setting, node, errors)) {  // one element needs no brackets
-    values.push_back(std::move(*text));
+}
+
+template <class T>
+std::vector<std::string_view> keys_of(std::span<const Setting<T>> rows,
+                                      std::initializer_list<std::string_view> more = {}) {
+  std::vector<std::string_view> keys(more);
+  for (const auto& row : rows) keys.push_back(row.key);
+  return keys;
+}
+
+void check_listener(const ListenerConfig& listener, const toml::source_region& where, Errors& errors) {
+  const auto need = [&](bool holds, std::string_view what) {
+    if (!holds) errors.add(where, fmt::format("listener: {}", what));
+  };
+  need(!listener.listen.empty(), "the setting listen is missing, e.g. listen = \"0.0.0.0:8883\"");
+  need(listener.certificate.empty() == listener.key.empty(), "certificate and key need each other");
+  need(listener.client_ca.empty() || !listener.certificate.empty(), "client_ca needs the listener's own certificate");
+  need(!listener.require_certificate || !listener.client_ca.empty(), "require_certificate needs client_ca");
+  need(!listener.identity_as_user || !listener.client_ca.empty() || !listener.psk_file.empty(),
+       "identity_as_user needs client_ca or psk_file");
+  need(listener.origins.empty() || listener.protocol == "websocket", "origins belong to protocol = \"websocket\"");
+}
+
+/// The tables of [[name]], one T each.
+template <class T>
+void read_tables(std::string_view name, const toml::node& node, std::span<const Setting<T>> rows, std::size_t max,
+                 void (*check)(const T&, const toml::source_region&, Errors&), std::vector<T>& into, Errors& errors) {
+  const auto* array = node.as_array();
+  if (array == nullptr || !array->is_array_of_tables())
+    return errors.add(node.source(), fmt::format("write [[{}]], once for each", name));
+  if (array->size() > max) return errors.add(node.source(), fmt::format("there are more than {} [[{}]]", max, name));
+  for (const auto& element : *array) {
+    T made;
+    for (const auto& [key, value] : *element.as_table()) {
+      const auto row = std::ranges::find(rows, key.str(), &Setting<T>::key);
+      const std::string full = fmt::format("{}.{}", name, key.str());
+      if (row != rows.end())
+        read_setting(*row, full, value, made, errors);
+      else
+        errors.add(key.source(),
+                   fmt::format("there is no setting '{}'{}", full, did_you_mean(key.str(), keys_of(rows))));
+    }
+    check(made, element.source(), errors);
+    into.push_back(std::move(made));
   }
-  config.*std::get<List>(setting.member) = std::move(values);
 }
 
 void read_table(const toml::table& table, const std::string& prefix, Config& config, Errors& errors) {
   for (const auto& [name, node] : table) {
     const std::string key = prefix + std::string(name.str());
     if (key == "version") continue;
-    const auto* setting = std::ranges::find(settings, std::string_view(key), &Setting::key);
+    const auto* setting = std::ranges::find(settings, std::string_view(key), &Setting<Config>::key);
     if (setting != settings.end()) {
-      read_setting(*setting, node, config, errors);
+      read_setting(*setting, key, node, config, errors);
+    } else if (key == "listener") {
+      read_tables<ListenerConfig>(key, node, listener_settings, limits::listeners_max, check_listener, config.listeners,
+                                  errors);
     } else if (const auto* inner = node.as_table(); inner != nullptr && !inner->empty()) {
       read_table(*inner, key + ".", config, errors);
     } else if (inner == nullptr ||
                std::ranges::none_of(settings, [&](const auto& known) { return known.key.starts_with(key + "."); })) {
-      std::vector<std::string_view> keys{"version"};
-      for (const auto& known : settings) keys.push_back(known.key);
+      const auto keys = keys_of(std::span<const Setting<Config>>(settings), {"version", "listener"});
       errors.add(name.source(), fmt::format("there is no setting '{}'{}", key, did_you_mean(key, keys)));
     }
   }
 }
 
+/// As TOML has it: a basic string.
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      out += fmt::format("\\{}", c);
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+    else
+      out += c;
+  }
+  return out + "\"";
+}
+
+template <class T>
+std::string value_text(const Setting<T>& setting, const T& from) {
+  using Kind = Setting<T>;
+  if (const auto* text = std::get_if<typename Kind::Text>(&setting.member)) return quoted(from.*(*text));
+  if (const auto* number = std::get_if<typename Kind::Number>(&setting.member))
+    return fmt::format("{}", from.*(*number));
+  if (const auto* flag = std::get_if<typename Kind::Flag>(&setting.member)) return fmt::format("{}", from.*(*flag));
+  if (const auto* choice = std::get_if<typename Kind::Choice>(&setting.member))
+    return fmt::format("{}", (from.*(*choice)).value_or(false));
+  std::string elements;
+  for (const auto& value : from.*std::get<typename Kind::List>(setting.member))
+    elements += (elements.empty() ? "" : ", ") + quoted(value);
+  return fmt::format("[{}]", elements);
+}
+
+std::string comment(std::string_view help) {
+  std::string out = "# ";
+  for (const char c : help) out += c == '\n' ? std::string("\n# ") : std::string(1, c);
+  return out + "\n";
+}
+
+/// Every setting of such a table, commented out, as an example.
+template <class T>
+std::string example_of(std::string_view name, std::string_view help, std::span<const Setting<T>> rows) {
+  std::string out = fmt::format("\n{}# [[{}]]\n", comment(help), name);
+  for (const auto& row : rows) out += fmt::format("{}# {} = {}\n", comment(row.help), row.key, value_text(row, T{}));
+  return out;
+}
+
+/// What differs from the defaults.
+template <class T>
+std::string tables_of(std::string_view name, std::span<const Setting<T>> rows, const std::vector<T>& tables) {
+  std::string out;
+  for (const T& table : tables) {
+    out += fmt::format("\n[[{}]]\n", name);
+    for (const auto& row : rows) {
+      const auto* choice = std::get_if<typename Setting<T>::Choice>(&row.member);
+      if (choice ? (table.*(*choice)).has_value() : value_text(row, table) != value_text(row, T{}))
+        out += fmt::format("{} = {}\n", row.key, value_text(row, table));
+    }
+  }
+  return out;
+}
+
 }  // namespace
+
+std::vector<ListenerConfig> Config::all_listeners() const {
+  std::vector<ListenerConfig> out;
+  for (const auto& address : mqtt_listen) {
+    ListenerConfig listener;
+    listener.listen = address;
+    out.push_back(std::move(listener));
+  }
+  out.insert(out.end(), listeners.begin(), listeners.end());
+  return out;
+}
 
 Result<Config> parse_config(std::string_view text, const std::string& file) {
   Errors errors(file);
@@ -199,8 +384,6 @@ Result<Config> load_config(const std::string& file) {
 }
 
 std::string to_toml(const Config& config) {
-  // Checked values hold nothing that a TOML string would have to escape.
-  const auto quoted = [](const std::string& value) { return fmt::format("\"{}\"", value); };
   std::string out = "# Configuration of a diot node. `diot run --check` checks it.\nversion = 1\n";
   std::string_view section;
   for (const auto& setting : settings) {
@@ -209,20 +392,14 @@ std::string to_toml(const Config& config) {
       out += fmt::format("\n[{}]\n", section = setting.key.substr(0, dot));
     else
       out += '\n';
-    out += "# ";
-    for (const char c : setting.help) out += c == '\n' ? std::string("\n# ") : std::string(1, c);
-    out += fmt::format("\n{} = ", dot == setting.key.npos ? setting.key : setting.key.substr(dot + 1));
-    if (const auto* member = std::get_if<Text>(&setting.member)) {
-      out += quoted(config.*(*member));
-    } else {
-      std::string elements;
-      for (const auto& value : config.*std::get<List>(setting.member))
-        elements += (elements.empty() ? "" : ", ") + quoted(value);
-      out += fmt::format("[{}]", elements);
-    }
-    out += '\n';
+    out += comment(setting.help);
+    out += fmt::format("{} = {}\n", dot == setting.key.npos ? setting.key : setting.key.substr(dot + 1),
+                       value_text(setting, config));
   }
-  return out;
+  const std::span<const Setting<ListenerConfig>> rows(listener_settings);
+  out += example_of(
+      "listener", "Any number of further listeners, each with its own rules. Files are relative to this folder.", rows);
+  return out + tables_of("listener", rows, config.listeners);
 }
 
 }  // namespace diot

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bridge/listener_config.hpp"
 #include "core/address.hpp"
 #include "core/error.hpp"
 
@@ -19,9 +20,19 @@ struct Config {
   std::vector<std::string> overlay_listen{"0.0.0.0:42220"};  ///< overlay.listen: TCP for links, UDP for the DHT
   std::vector<std::string> overlay_addresses;                ///< overlay.addresses: told to other nodes. Empty: the
                                                              ///< addresses listened on
+  std::string users_passwords = default_passwords;           ///< users.passwords: file; relative to the home
+  std::string users_acl = default_acl;                       ///< users.acl: likewise
   std::string log_level = "info";                            ///< log.level
   std::string log_format = "text";                           ///< log.format: text or json
+  std::vector<ListenerConfig> listeners;                     ///< [[listener]]
   bool operator==(const Config&) const = default;
+
+  /// These may be missing: then there are no users, or no rules. A file that was named must be there.
+  static constexpr const char* default_passwords = "passwords";
+  static constexpr const char* default_acl = "acl";
+
+  /// Those of mqtt.listen and the [[listener]] tables.
+  std::vector<ListenerConfig> all_listeners() const;
 };
 
 /// Every error is one line "FILE:LINE:COLUMN: what is wrong; what to do"; several are joined by newlines.

@@ -9,9 +9,11 @@
 
 #include <asio/post.hpp>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "core/address.hpp"
 #include "core/limits.hpp"
+#include "tools/app/local_users.hpp"
 
 namespace diot {
 
@@ -62,16 +64,66 @@ Result<void> Node::start() {
   auto key = home_.node_key();
   if (!key) return tl::unexpected(key.error());
   node_key_.emplace(*key);
-  for (const auto step : {&Node::open_store, &Node::open_overlay, &Node::open_listeners})
+  for (const auto step : {&Node::open_users, &Node::open_store, &Node::open_overlay, &Node::open_listeners})
     if (auto done = (this->*step)(); !done) return done;
   signals_.add(SIGINT);
   signals_.add(SIGTERM);
   signals_.async_wait([this](std::error_code error, int) {
     if (!error) io_.stop();
   });
+  hangup_.add(SIGHUP);
+  wait_for_hangup();
   tick();
   announce();
   return {};
+}
+
+Result<void> Node::open_users() {
+  // Hashing a password takes long enough for other clients to notice.
+  users_ = std::make_unique<Users>(
+      [this](std::function<void()> work, std::function<void()> then) {
+        if (!hashing_) hashing_.emplace(1);
+        asio::post(*hashing_, [this, work = std::move(work), then = std::move(then)]() mutable {
+          work();
+          asio::post(io_, std::move(then));
+        });
+      },
+      clock_, random_);
+  return load_users();
+}
+
+Result<void> Node::load_users() {
+  auto passwords = load_passwords(home_.path(), config_);
+  if (!passwords) return tl::unexpected(passwords.error());
+  auto acl = load_acl(home_.path(), config_);
+  if (!acl) return tl::unexpected(acl.error());
+  users_->set_passwords(std::move(*passwords));
+  users_->set_acl(std::move(*acl));
+  return {};
+}
+
+/// Users, rules, certificates and keys are read again. What cannot be read stays as it was.
+Result<Json> Node::reload() {
+  std::string failures;
+  const auto note = [&](const Result<void>& done) {
+    if (done) return;
+    spdlog::error("reload: {}", done.error().message);
+    failures += fmt::format("{}{}", failures.empty() ? "" : "; ", done.error().message);
+  };
+  note(load_users());
+  for (const auto& listener : listeners_) note(listener->reload());
+  core_->broker().permissions_changed();
+  if (!failures.empty()) return fail(Errc::invalid, failures + " (what could not be read stays as it was)");
+  spdlog::info("users, rules and certificates were read again: {} users, {} rules", users_->count(), users_->rules());
+  return Json{{"users", users_->count()}, {"rules", users_->rules()}, {"listeners", listeners_.size()}};
+}
+
+void Node::wait_for_hangup() {
+  hangup_.async_wait([this](std::error_code error, int) {
+    if (error) return;
+    (void)reload();  // it has said what went wrong
+    wait_for_hangup();
+  });
 }
 
 Result<void> Node::open_store() {
@@ -89,6 +141,7 @@ Result<void> Node::open_store() {
   NodeCoreConfig core;
   core.handle = config_.handle;
   core.genesis = genesis_;
+  core.authenticator = users_.get();
   if (auto witness = home_.witness_key()) core.witness = *witness;
   core_ = std::make_unique<NodeCore>(std::move(core), *node_key_, *store_, *this, clock_, random_);
   return core_->open();
@@ -130,13 +183,17 @@ Result<void> Node::open_overlay() {
 }
 
 Result<void> Node::open_listeners() {
-  for (const auto& address : config_.mqtt_listen) {
-    const auto parsed = parse_address(address);
-    if (!parsed) return tl::unexpected(parsed.error());
-    auto listener = Listener::open(io_, core_->broker(), *parsed);
-    if (!listener) return tl::unexpected(listener.error());
-    mqtt_addresses_.push_back(to_string((*listener)->address()));
-    listeners_.push_back(std::move(*listener));
+  for (ListenerConfig listener : config_.all_listeners()) {
+    if (auto safe = check_access(listener, users_->any()); !safe) return safe;
+    for (auto file :
+         {&ListenerConfig::certificate, &ListenerConfig::key, &ListenerConfig::client_ca, &ListenerConfig::psk_file})
+      listener.*file = path_in_home(home_.path(), listener.*file);
+    auto opened = Listener::open(io_, core_->broker(), std::move(listener));
+    if (!opened) return tl::unexpected(opened.error());
+    const auto scheme = (*opened)->config().scheme();
+    mqtt_addresses_.push_back(scheme == "mqtt" ? (*opened)->address()
+                                               : fmt::format("{}://{}", scheme, (*opened)->address()));
+    listeners_.push_back(std::move(*opened));
   }
   if (!config_.api_listen.empty()) {
     auto token = home_.api_token(random_);
@@ -189,6 +246,7 @@ Result<void> Node::run() {
   if (control_) control_->shut_down();
   http_.clear();
   for (const auto& listener : listeners_) listener->stop();
+  if (hashing_) hashing_->join();
   core_->broker().stop();
   store_->put(Table::meta, meta_dht_contacts(), directory_->export_contacts());
   directory_->shut_down();

@@ -4,11 +4,14 @@
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bridge/listener.hpp"
+#include "bridge/users.hpp"
 #include "core/clock.hpp"
 #include "core/sqlite_store.hpp"
 #include "dht/dht_directory.hpp"
@@ -39,6 +42,9 @@ class Node final : public Api, public Turn {
   void touch() override;
   void end_turn();
 
+  Result<void> open_users();
+  Result<void> load_users();
+  void wait_for_hangup();
   Result<void> open_store();
   Result<void> open_overlay();
   Result<void> open_listeners();
@@ -50,6 +56,7 @@ class Node final : public Api, public Turn {
   Result<Json> peers() const;
   Result<Json> wait(const Json& args) const;
   Result<Json> invite(const Json& args);
+  Result<Json> reload();
   Result<Json> share_list(const Json& args) const;
   Result<Json> share_test(const Json& args) const;
   Result<Json> handle_show(const Json& args) const;
@@ -67,6 +74,7 @@ class Node final : public Api, public Turn {
   asio::io_context io_{1};
   Bytes genesis_;
   std::optional<KeyPair> node_key_;
+  std::unique_ptr<Users> users_;
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<NodeCore> core_;
   std::unique_ptr<Links> links_;
@@ -76,9 +84,10 @@ class Node final : public Api, public Turn {
   std::vector<std::unique_ptr<HttpServer>> http_;
   std::vector<std::string> mqtt_addresses_, overlay_addresses_;
   asio::steady_timer tick_timer_{io_};
-  asio::signal_set signals_{io_};
+  asio::signal_set signals_{io_}, hangup_{io_};
   Monotonic started_{};
   bool turn_pending_ = false;
+  std::optional<asio::thread_pool> hashing_;  ///< one thread, from the first password on; its end comes first
 };
 
 }  // namespace diot

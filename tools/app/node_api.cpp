@@ -36,6 +36,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "peers") return done(peers());
   if (verb == "wait") return done(wait(args));
   if (verb == "invite") return done(invite(args));
+  if (verb == "reload") return done(reload());
   if (verb == "share list") return done(share_list(args));
   if (verb == "share test") return done(share_test(args));
   if (verb.starts_with("share ")) return share_change(verb, args, std::move(done));

@@ -24,6 +24,8 @@ const OptionSpec overlay_option{"overlay", list, "ADDRESS", "where other nodes c
 const OptionSpec public_option{"address", list, "ADDRESS", "what other nodes are told to dial, if not --overlay"};
 const OptionSpec yes_option{"yes", flag, "", "also if more people see or may do more than before"};
 const OptionSpec filter_option{"filter", positional, "FILTER", "a topic filter of this home, e.g. 'sensors/#'", true};
+const OptionSpec user_option{"name", positional, "NAME", "the user's name", true};
+const OptionSpec generate_option{"generate", flag, "", "make a password and print it"};
 OptionSpec timeout_option(std::string_view help) { return {"timeout", number, "SECONDS", help, false, 0, 86'400}; }
 OptionSpec preset_option(bool required) {
   return {"preset", text, "PRESET", "who may read and write", required, 0, 0, presets};
@@ -93,6 +95,15 @@ const std::vector<Verb> verbs{
     {"ledger history", either, true, "every entry about a handle", {a_handle(true)}},
     {"ledger tail", either, true, "the newest blocks", {{"count", number, "N", "how many (10)", false, 1, 1000}}},
     {"ledger verify", either, true, "recompute the whole ledger from its genesis"},
+    {"user add",
+     local,
+     false,
+     "add a local MQTT user; the password comes from standard input",
+     {user_option, generate_option}},
+    {"user passwd", local, false, "change a local MQTT user's password, likewise", {user_option, generate_option}},
+    {"user remove", local, false, "remove a local MQTT user", {user_option}},
+    {"user list", local, true, "the local MQTT users"},
+    {"reload", node, false, "read users, rules and certificates again, as after SIGHUP"},
     {"version", local, true, "the program's version"},
     {"setup", later, false, "open this home to its network, with a user and password"},
     {"doctor", later, false, "look for what is wrong and say what to do"},
@@ -115,9 +126,6 @@ const std::vector<Verb> verbs{
     {"network rekey", later, false, "give the network's DHT a new key"},
     {"network create", later, false, "found another network"},
     {"network join", later, false, "move to another network"},
-    {"user add", later, false, "add a local MQTT user"},
-    {"user remove", later, false, "remove a local MQTT user"},
-    {"user passwd", later, false, "change a local MQTT user's password"},
     {"device add", later, false, "let a device in"},
     {"device pair", later, false, "pair a device by QR code or words"},
     {"device list", later, false, "the devices of this home"},
