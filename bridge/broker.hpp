@@ -80,6 +80,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
 
   /// The authenticator's rules have changed. Connections and subscriptions stay; each message is judged anew.
   void permissions_changed();
+  /// A value of the node's own under `$SYS`: told when it changes, and to whoever subscribes later.
+  void publish_notification(const std::string& topic, const std::string& value);
 
   // BrokerPort
   void deliver(const MessagePtr& message) override;

@@ -369,4 +369,8 @@ void Broker::publish_own(std::string_view topic, std::string_view payload) {
   deliver_to_matches(message, 0, false);
 }
 
+void Broker::publish_notification(const std::string& topic, const std::string& value) {
+  if (sys_topics_.set(topic, value)) publish_own(topic, value);
+}
+
 }  // namespace diot

@@ -15,12 +15,12 @@
 #include <asio/local/stream_protocol.hpp>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
-#include <fstream>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "bridge/proxy_protocol.hpp"
+#include "bridge/text_file.hpp"
 #include "bridge/tls.hpp"
 #include "bridge/websocket.hpp"
 #include "core/address.hpp"
@@ -76,23 +76,12 @@ Result<void> remove_stale_socket(const std::string& path) {
   return {};
 }
 
-Result<std::string> read_text(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(limits::users_file_bytes_max + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (stream.bad() || (stream.gcount() == 0 && !stream.eof()))
-    return fail(Errc::io, fmt::format("cannot read {}", file));
-  text.resize(static_cast<std::size_t>(stream.gcount()));
-  if (text.size() > limits::users_file_bytes_max) return fail(Errc::limit, fmt::format("{} is too large", file));
-  return text;
-}
-
 Result<std::shared_ptr<const TlsContext>> make_tls(const ListenerConfig& config) {
   if (!config.has_tls()) return std::shared_ptr<const TlsContext>();
   TlsServerConfig tls{config.certificate,         config.key, config.client_ca,
                       config.require_certificate, {},         config.identity_as_user};
   if (!config.psk_file.empty()) {
-    const auto text = read_text(config.psk_file);
+    const auto text = read_text_file(config.psk_file, limits::users_file_bytes_max);
     if (!text) return tl::unexpected(text.error());
     auto keys = parse_psk_file(*text);
     if (!keys) return fail(keys.error().code, fmt::format("{}, {}", config.psk_file, keys.error().message));

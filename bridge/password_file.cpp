@@ -149,8 +149,8 @@ PasswordRecord make_password_record(ByteView password, Random& random) {
 Result<void> check_user_name(std::string_view name) {
   if (name.empty() || name.size() > 65'535) return fail(Errc::invalid, "a user's name has 1 to 65,535 bytes");
   if (!is_mqtt_utf8(name)) return fail(Errc::invalid, "a user's name must be UTF-8");
-  if (name.front() == '#' || name.find(':') != name.npos)
-    return fail(Errc::invalid, fmt::format("the name '{}' has a ':', or begins with '#'", name));
+  if (name.front() == '#' || name.front() == '$' || name.find(':') != name.npos)
+    return fail(Errc::invalid, fmt::format("the name '{}' has a ':', or begins with '#' or '$'", name));
   if (std::ranges::any_of(name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }))
     return fail(Errc::invalid, "a user's name has no control characters");
   return {};

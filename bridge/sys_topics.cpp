@@ -80,6 +80,10 @@ void SysTopics::update(const BrokerCounts& counts, Monotonic now,
   }
 }
 
+bool SysTopics::set(const std::string& topic, const std::string& value) {
+  return std::exchange(values_[topic], value) != value;
+}
+
 void SysTopics::match(std::string_view filter,
                       const std::function<void(const std::string&, const std::string&)>& visit) const {
   for (const auto& [topic, value] : values_)

@@ -43,6 +43,8 @@ class SysTopics {
   /// Works the values out, and calls `publish` for each one that changed. About every `interval`.
   void update(const BrokerCounts& counts, Monotonic now,
               const std::function<void(const std::string& topic, const std::string& value)>& publish);
+  /// A value that somebody else works out; whether it changed.
+  bool set(const std::string& topic, const std::string& value);
   /// Visits the values whose topic matches the filter.
   void match(std::string_view filter,
              const std::function<void(const std::string& topic, const std::string& value)>& visit) const;

@@ -89,6 +89,7 @@ Result<PskTable> parse_psk_file(std::string_view text) {
     if (!key || key->empty() || key->size() > PSK_MAX_PSK_LEN)
       return wrong(fmt::format("the key must have 2 to {} hex digits", 2 * PSK_MAX_PSK_LEN));
     const auto identity = line.substr(0, colon);
+    if (identity.front() == '$') return wrong("the identity begins with '$', which is reserved");
     if (identity.size() > PSK_MAX_IDENTITY_LEN || !is_mqtt_utf8(identity))
       return wrong(fmt::format("the identity must be UTF-8 of at most {} bytes", PSK_MAX_IDENTITY_LEN));
     if (out.size() >= limits::users_max) return wrong(fmt::format("there are more than {} keys", limits::users_max));
@@ -253,7 +254,8 @@ Result<void> Tls::find_user() {
   if (size < 0) return refuse("has an unreadable common name");
   user_.assign(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
   OPENSSL_free(utf8);
-  if (user_.empty() || !is_mqtt_utf8(user_)) return refuse("has a common name that no user can have");
+  if (user_.empty() || user_.front() == '$' || !is_mqtt_utf8(user_))
+    return refuse("has a common name that no user can have");
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "bridge/upstream_config.hpp"
 #include "core/address.hpp"
 #include "core/limits.hpp"
 
@@ -21,6 +22,9 @@ std::string host_key(const std::string& address) {
   }
   return parsed->host;
 }
+
+/// One of our own: it takes and gives what its patterns say.
+bool is_upstream(std::string_view user) { return user.starts_with(upstream_user_prefix); }
 
 }  // namespace
 
@@ -93,6 +97,8 @@ void Users::give_attempt_back(const std::string& address, const std::string& use
 
 void Users::check(const Login& login, std::function<void(Verdict)> done) {
   const Peer& peer = login.peer;
+  if (login.client_id.starts_with(upstream_user_prefix) && !is_upstream(peer.user))
+    return done({Reason::not_authorized, {}});
   if (!peer.user.empty()) return done({Reason::success, peer.user});
   // A name that nobody could check gives no rights.
   if (!login.user_name || !any()) return done({peer.anonymous_allowed ? Reason::success : Reason::not_authorized, {}});
@@ -154,7 +160,10 @@ void Users::scram_failed(const Peer& peer, std::string_view user) {
   take_attempt(host_key(peer.address), std::string(user));
 }
 
+bool Users::unrestricted(const Principal& who) { return !acl_ || is_upstream(who.user); }
+
 bool Users::may(const Principal& who, Access access, std::string_view topic) {
+  if (is_upstream(who.user)) return true;
   // Another home is commanded only by a user who was given that.
   if (access == Access::publish && topic.starts_with('@') && (who.user.empty() || !acl_)) return false;
   return !acl_ || acl_->may(who, access, topic);

@@ -60,7 +60,7 @@ class Users final : public Authenticator {
   bool offers_scram() const override;
   void scram_failed(const Peer& peer, std::string_view user) override;
   bool may(const Principal& who, Access access, std::string_view topic) override;
-  bool unrestricted(const Principal&) override { return !acl_; }
+  bool unrestricted(const Principal& who) override;
 
  private:
   using Digest = FixedBytes<struct VerifiedTag, 32>;

@@ -141,7 +141,7 @@ TEST_F(CliTest, AnInterruptedInitStartsOver) {
 TEST_F(CliTest, InitChecksBeforeItWrites) {
   EXPECT_EQ(run({"init", "--handle", "Alice"}).code, 1);
   EXPECT_EQ(run({"init", "--handle", "alice", "--mqtt", "nonsense"}).code, 1);
-  EXPECT_EQ(run({"init", "--handle", "alice", "--mqtt", "0.0.0.0:1883"}).code, 1);
+  EXPECT_EQ(run({"init", "--handle", "alice", "--api", "0.0.0.0:8480"}).code, 1);
   EXPECT_FALSE(std::filesystem::exists(path + "/node.key"));
 }
 

@@ -24,6 +24,7 @@
 //   user passwd      line only, as these three; likewise
 //   user remove      args {name}: {user, reloaded}
 //   user list        {users: [{user, hash, scram}, …]}
+//   import           args {file, apply?}: {config: text of diot.toml, applied, notes: [text, …]}; command line only
 //   invite           args {uses?, expiry-days?}: {invite, uses, expires_ms}
 //   handle register  args {handle}: {handle, height}
 //   handle show      args {handle?} (the own one): {handle, owner, nodes: [{node, role}, …], version, height,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -15,6 +16,8 @@
 #include "core/ledger/ledger.hpp"
 #include "core/topic.hpp"
 #include "tools/app/control.hpp"
+#include "tools/app/home.hpp"
+#include "tools/app/import_mosquitto.hpp"
 #include "tools/app/ledger_answers.hpp"
 #include "tools/app/local_users.hpp"
 #include "tools/app/options.hpp"
@@ -27,6 +30,7 @@ constexpr int answer_timeout_ms = 60'000;  // registering waits for a block
 constexpr auto wait_poll = std::chrono::milliseconds(50);
 constexpr std::uint64_t timeout_s_default = 30;
 constexpr std::size_t invite_bytes_max = 16 << 10;
+constexpr std::size_t config_file_bytes_max = 1 << 20;
 
 void to_stderr(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 
@@ -109,6 +113,7 @@ class CommandLine {
     if (verb_.name == "run") return run_node();
     if (verb_.name == "wait") return wait();
     if (verb_.name.starts_with("user ")) return change_users();
+    if (verb_.name == "import") return import();
     return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
   }
 
@@ -216,6 +221,32 @@ class CommandLine {
     return optional(std::move(changed));
   }
 
+  Result<std::optional<Json>> import() {
+    const auto file = args_["file"].get<std::string>();
+    const auto text = read_file(file, config_file_bytes_max);
+    if (!text) return tl::unexpected(text.error());
+    const bool apply = args_.contains("apply");
+    const auto home = Home::open(path_);
+    if (apply && !home) return tl::unexpected(home.error());
+    Config base;
+    if (home) {
+      auto loaded = load_config(home->config_path());
+      if (!loaded) return tl::unexpected(loaded.error());
+      base = std::move(*loaded);
+    }
+    std::error_code ignored;
+    const auto folder = std::filesystem::absolute(file, ignored).parent_path().string();
+    const auto imported = import_mosquitto(as_text(*text), folder, base);
+    if (!imported) return fail(imported.error().code, fmt::format("{}, {}", file, imported.error().message));
+    const std::string toml = to_toml(imported->config);
+    if (auto checked = parse_config(toml, "diot.toml"); !checked && home)
+      return fail(Errc::invalid,
+                  fmt::format("{} makes no configuration that is in order: {}", file, checked.error().message));
+    if (apply)
+      if (auto written = home->write_config(toml); !written) return tl::unexpected(written.error());
+    return Json{{"config", toml}, {"applied", apply}, {"notes", imported->notes}};
+  }
+
   Result<std::optional<Json>> wait() {
     if (const auto topic = args_.find("topic"); topic != args_.end())
       if (auto valid = check_filter(topic->get<std::string>()); !valid) return tl::unexpected(valid.error());
@@ -271,6 +302,9 @@ void print(const Invocation& invocation, const Json& result) {
     rest.erase("invite");
     to_stderr(format_result(rest, PrintStyle::of(stderr)));
     text = result["invite"].get<std::string>() + "\n";
+  } else if (invocation.verb->name == "import") {
+    for (const auto& note : result["notes"]) to_stderr(fmt::format("{}\n", printable(note.get<std::string>())));
+    if (!result["applied"].get<bool>()) text = result["config"].get<std::string>();
   } else if (invocation.verb->name == "run") {
     text = fmt::format("{} is in order\n", result["file"].get<std::string>());
   } else {

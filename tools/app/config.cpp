@@ -5,6 +5,7 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <span>
 #include <variant>
 
@@ -143,6 +144,52 @@ const std::array listener_settings{
     Row{"mode", &ListenerConfig::mode, check_mode, "Of a unix socket: who may connect."},
 };
 
+Result<void> check_upstream_name(std::string_view value) {
+  constexpr std::size_t name_bytes_max = 32;
+  if (!value.empty() && value.size() <= name_bytes_max && std::ranges::all_of(value, [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+      }))
+    return {};
+  return fail(Errc::invalid,
+              fmt::format("'{}' is no name: 1 to {} letters, digits, '-' and '_'", value, name_bytes_max));
+}
+Result<void> check_upstream_topic(std::string_view value) {
+  const auto parsed = parse_upstream_topic(value);
+  return parsed ? Result<void>{} : tl::unexpected(parsed.error());
+}
+Result<void> check_version(std::string_view value) {
+  return check_choice(value, std::array<std::string_view, 3>{"auto", "5", "3.1.1"});
+}
+Result<void> check_mqtt_text(std::string_view value) {
+  if (!value.empty() && value.size() <= 1024 && is_mqtt_utf8(value)) return {};
+  return fail(Errc::invalid, "1 to 1024 bytes of UTF-8 are expected");
+}
+
+using UpstreamRow = Setting<UpstreamConfig>;
+const std::array upstream_settings{
+    UpstreamRow{"name", &UpstreamConfig::name, check_upstream_name,
+                "Names it in `diot status` and in $SYS/broker/connection/NAME/state."},
+    UpstreamRow{"address", &UpstreamConfig::address, check_public_address, "Where the other broker is: host:port."},
+    UpstreamRow{"topics", &UpstreamConfig::topics, check_upstream_topic,
+                "Which topics are exchanged: \"pattern in|out|both qos local-prefix remote-prefix\".",
+                limits::upstream_topics_max},
+    UpstreamRow{"protocol", &UpstreamConfig::protocol, check_version, "MQTT version: auto, 5 or 3.1.1."},
+    UpstreamRow{"client_id", &UpstreamConfig::client_id, check_mqtt_text, "Left out: diot-NAME."},
+    UpstreamRow{"user", &UpstreamConfig::user, check_mqtt_text, "The user there."},
+    UpstreamRow{"password_file", &UpstreamConfig::password_file, check_path,
+                "A file whose first line is the password."},
+    UpstreamRow{"keep_alive", &UpstreamConfig::keep_alive, nullptr, "Seconds.", 65'535},
+    UpstreamRow{"tls", &UpstreamConfig::tls, nullptr, "The other broker speaks TLS."},
+    UpstreamRow{"ca", &UpstreamConfig::ca, check_path,
+                "Who signed its certificate (PEM). Left out: the system's authorities."},
+    UpstreamRow{"certificate", &UpstreamConfig::certificate, check_path, "A certificate to show (PEM)."},
+    UpstreamRow{"key", &UpstreamConfig::key, check_path, "The certificate's key (PEM)."},
+    UpstreamRow{"psk_identity", &UpstreamConfig::psk_identity, check_mqtt_text,
+                "TLS with a key instead of certificates."},
+    UpstreamRow{"psk_file", &UpstreamConfig::psk_file, check_path, "Where that key is: a line identity:hex."},
+    UpstreamRow{"insecure", &UpstreamConfig::insecure, nullptr, "Any certificate is good. Anybody can listen then."},
+};
+
 /// Collects every error of a file with its place.
 class Errors {
  public:
@@ -241,6 +288,22 @@ void check_listener(const ListenerConfig& listener, const toml::source_region& w
   need(listener.origins.empty() || listener.protocol == "websocket", "origins belong to protocol = \"websocket\"");
 }
 
+void check_upstream(const UpstreamConfig& upstream, const toml::source_region& where, Errors& errors) {
+  const auto need = [&](bool holds, std::string_view what) {
+    if (!holds) errors.add(where, fmt::format("upstream: {}", what));
+  };
+  need(!upstream.name.empty(), "the setting name is missing");
+  need(!upstream.address.empty(), "the setting address is missing, e.g. address = \"192.168.1.2:1883\"");
+  need(!upstream.topics.empty(), "the setting topics is missing, e.g. topics = [\"sensors/# out 1\"]");
+  need(upstream.certificate.empty() == upstream.key.empty(), "certificate and key need each other");
+  need(upstream.psk_identity.empty() == upstream.psk_file.empty(), "psk_identity and psk_file need each other");
+  need(upstream.psk_file.empty() || (upstream.ca.empty() && upstream.certificate.empty()),
+       "it is keys or certificates, not both");
+  need(upstream.tls || (upstream.ca.empty() && upstream.certificate.empty() && upstream.psk_file.empty()),
+       "certificates and keys need tls = true");
+  need(upstream.password_file.empty() || !upstream.user.empty(), "password_file needs user");
+}
+
 /// The tables of [[name]], one T each.
 template <class T>
 void read_tables(std::string_view name, const toml::node& node, std::span<const Setting<T>> rows, std::size_t max,
@@ -275,11 +338,14 @@ void read_table(const toml::table& table, const std::string& prefix, Config& con
     } else if (key == "listener") {
       read_tables<ListenerConfig>(key, node, listener_settings, limits::listeners_max, check_listener, config.listeners,
                                   errors);
+    } else if (key == "upstream") {
+      read_tables<UpstreamConfig>(key, node, upstream_settings, limits::upstreams_max, check_upstream, config.upstreams,
+                                  errors);
     } else if (const auto* inner = node.as_table(); inner != nullptr && !inner->empty()) {
       read_table(*inner, key + ".", config, errors);
     } else if (inner == nullptr ||
                std::ranges::none_of(settings, [&](const auto& known) { return known.key.starts_with(key + "."); })) {
-      const auto keys = keys_of(std::span<const Setting<Config>>(settings), {"version", "listener"});
+      const auto keys = keys_of(std::span<const Setting<Config>>(settings), {"version", "listener", "upstream"});
       errors.add(name.source(), fmt::format("there is no setting '{}'{}", key, did_you_mean(key, keys)));
     }
   }
@@ -373,6 +439,10 @@ Result<Config> parse_config(std::string_view text, const std::string& file) {
   read_table(table, "", config, errors);
   if (!table.contains("handle"))
     errors.add({{1, 1}, {1, 1}, {}}, "the setting handle is missing, e.g. handle = \"alice\"");
+  std::set<std::string_view> names;
+  for (const auto& upstream : config.upstreams)
+    if (!upstream.name.empty() && !names.insert(upstream.name).second)
+      errors.add(table["upstream"].node()->source(), fmt::format("two upstreams have the name '{}'", upstream.name));
   if (!errors.none()) return fail(Errc::invalid, errors.take());
   return config;
 }
@@ -396,10 +466,13 @@ std::string to_toml(const Config& config) {
     out += fmt::format("{} = {}\n", dot == setting.key.npos ? setting.key : setting.key.substr(dot + 1),
                        value_text(setting, config));
   }
-  const std::span<const Setting<ListenerConfig>> rows(listener_settings);
-  out += example_of(
-      "listener", "Any number of further listeners, each with its own rules. Files are relative to this folder.", rows);
-  return out + tables_of("listener", rows, config.listeners);
+  const std::span<const Setting<ListenerConfig>> listeners(listener_settings);
+  const std::span<const Setting<UpstreamConfig>> upstreams(upstream_settings);
+  out += example_of("listener",
+                    "Any number of further listeners, each with its own rules. Files are relative to this folder.",
+                    listeners);
+  out += example_of("upstream", "Any number of brokers that this home is joined to.", upstreams);
+  return out + tables_of("listener", listeners, config.listeners) + tables_of("upstream", upstreams, config.upstreams);
 }
 
 }  // namespace diot

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bridge/listener_config.hpp"
+#include "bridge/upstream_config.hpp"
 #include "core/address.hpp"
 #include "core/error.hpp"
 
@@ -25,6 +26,7 @@ struct Config {
   std::string log_level = "info";                            ///< log.level
   std::string log_format = "text";                           ///< log.format: text or json
   std::vector<ListenerConfig> listeners;                     ///< [[listener]]
+  std::vector<UpstreamConfig> upstreams;                     ///< [[upstream]]
   bool operator==(const Config&) const = default;
 
   /// These may be missing: then there are no users, or no rules. A file that was named must be there.

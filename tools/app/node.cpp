@@ -64,7 +64,8 @@ Result<void> Node::start() {
   auto key = home_.node_key();
   if (!key) return tl::unexpected(key.error());
   node_key_.emplace(*key);
-  for (const auto step : {&Node::open_users, &Node::open_store, &Node::open_overlay, &Node::open_listeners})
+  for (const auto step :
+       {&Node::open_users, &Node::open_store, &Node::open_overlay, &Node::open_upstreams, &Node::open_listeners})
     if (auto done = (this->*step)(); !done) return done;
   signals_.add(SIGINT);
   signals_.add(SIGTERM);
@@ -182,6 +183,22 @@ Result<void> Node::open_overlay() {
   return {};
 }
 
+Result<void> Node::open_upstreams() {
+  std::vector<std::string> names;
+  for (UpstreamConfig upstream : config_.upstreams) {
+    names.push_back(upstream.name);
+    for (auto file : {&UpstreamConfig::password_file, &UpstreamConfig::ca, &UpstreamConfig::certificate,
+                      &UpstreamConfig::key, &UpstreamConfig::psk_file})
+      upstream.*file = path_in_home(home_.path(), upstream.*file);
+    auto opened =
+        UpstreamLink::open(io_, core_->broker(), std::move(upstream), node_key_->node_id().hex(), clock_, random_);
+    if (!opened) return tl::unexpected(opened.error());
+    upstreams_.push_back(std::move(*opened));
+  }
+  forget_other_upstreams(core_->broker(), names);
+  return {};
+}
+
 Result<void> Node::open_listeners() {
   for (ListenerConfig listener : config_.all_listeners()) {
     if (auto safe = check_access(listener, users_->any()); !safe) return safe;
@@ -245,6 +262,7 @@ Result<void> Node::run() {
   spdlog::info("stopping");
   if (control_) control_->shut_down();
   http_.clear();
+  upstreams_.clear();
   for (const auto& listener : listeners_) listener->stop();
   if (hashing_) hashing_->join();
   core_->broker().stop();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bridge/listener.hpp"
+#include "bridge/upstream_link.hpp"
 #include "bridge/users.hpp"
 #include "core/clock.hpp"
 #include "core/sqlite_store.hpp"
@@ -47,6 +48,7 @@ class Node final : public Api, public Turn {
   void wait_for_hangup();
   Result<void> open_store();
   Result<void> open_overlay();
+  Result<void> open_upstreams();
   Result<void> open_listeners();
   void tick();
   void announce() const;
@@ -80,6 +82,7 @@ class Node final : public Api, public Turn {
   std::unique_ptr<Links> links_;
   std::unique_ptr<DhtDirectory> directory_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<UpstreamLink>> upstreams_;
   std::unique_ptr<ControlServer> control_;
   std::vector<std::unique_ptr<HttpServer>> http_;
   std::vector<std::string> mqtt_addresses_, overlay_addresses_;

@@ -115,6 +115,15 @@ Result<Json> Node::status() const {
                           {"live_lost", channel.live_lost}});
   for (const auto& [event, count] : core_->overlay().counters()) events[event] = count;
   for (const auto& server : http_) http.push_back(server->address());
+  Json upstreams = Json::array();
+  for (const auto& link : upstreams_)
+    upstreams.push_back({{"name", link->config().name},
+                         {"address", link->config().address},
+                         {"connected", link->status().connected},
+                         {"protocol", link->status().protocol},
+                         {"sent", link->status().sent},
+                         {"received", link->status().received},
+                         {"error", link->status().error}});
   const auto clients = core_->broker().counts();
   return Json{
       {"version", DIOT_VERSION},
@@ -137,12 +146,15 @@ Result<Json> Node::status() const {
       {"retained", core_->retained().size()},
       {"messages_in", clients.publish_received},
       {"messages_out", clients.publish_sent},
+      {"users", users_->count()},
+      {"failed_logins", users_->failed_logins()},
       {"links", links_->stats().links},
       {"dht_nodes", dht.good_nodes},
       {"store_pending_bytes", store_->pending_bytes()},
       {"log_bytes", sum_of(own, &OwnChannels::ChannelStatus::log_bytes)},
       {"shared", std::move(shared)},
       {"subscribed", std::move(subscribed)},
+      {"upstreams", std::move(upstreams)},
       {"events", std::move(events)},
       {"warnings", warnings()}};
 }

@@ -104,6 +104,12 @@ const std::vector<Verb> verbs{
     {"user remove", local, false, "remove a local MQTT user", {user_option}},
     {"user list", local, true, "the local MQTT users"},
     {"reload", node, false, "read users, rules and certificates again, as after SIGHUP"},
+    {"import",
+     local,
+     false,
+     "translate a configuration of mosquitto, and say what could not be translated",
+     {{"file", positional, "FILE", "mosquitto.conf", true},
+      {"apply", flag, "", "write it to diot.toml, instead of showing it"}}},
     {"version", local, true, "the program's version"},
     {"setup", later, false, "open this home to its network, with a user and password"},
     {"doctor", later, false, "look for what is wrong and say what to do"},
@@ -148,7 +154,6 @@ const std::vector<Verb> verbs{
     {"forget", later, false, "drop what is stored of a channel"},
     {"backup", later, false, "write a backup of this home"},
     {"restore", later, false, "restore a backup under a new node key"},
-    {"import", later, false, "import a broker's configuration"},
     {"bugreport", later, false, "collect what a bug report needs"},
 };
 
