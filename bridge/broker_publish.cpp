@@ -170,6 +170,9 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     for (const Subscription* member : chosen_)
       on_disk = on_disk || (member->session->stored && member->options.qos != Qos::at_most_once);
     on_disk = on_disk || message->retain;
+    // That it was taken (its identifier, or that the will is spent) is on disk before anybody gets it: else it would come
+    // again after a crash.
+    on_disk = on_disk || (message->qos == Qos::exactly_once && from && from->stored);
     if (disk_refuses_ && (on_disk || overlay_.route_of(message->topic) == Route::shared))
       return {Reason::quota_exceeded, 0, "the disk is full or failing"};
   }
@@ -294,10 +297,11 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
   ClientConnection* connection = session.connection;
   if (delivery.qos == Qos::at_most_once) {
     if (!connection) return;
-    // Only messages of one QoS and topic have an order among each other; but what was published with QoS 1 or 2 must be
-    // on disk first where it needs that, and nothing newer may overtake a retained value on its way.
-    const bool waits =
-        message->qos != Qos::at_most_once && (delivery.ticket > store_.durable_ticket() || !session.outbox.all_sent());
+    // Only messages of one QoS and topic have an order among each other; but what was published with QoS 1 or 2, or came
+    // out of another node's log, must be on disk first where it needs that, and nothing newer may overtake a retained
+    // value on its way.
+    const bool waits = (message->qos != Qos::at_most_once || delivery.ticket > 0) &&
+                       (delivery.ticket > store_.durable_ticket() || !session.outbox.all_sent());
     if (waits || delivery.replay || session.outbox.replaying()) {
       session.outbox.push(message, {}, delivery);
       return pump(session);
@@ -343,8 +347,11 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
 void Broker::deliver(const MessagePtr& message) {
   if (!fits_packet(*message)) return count_dropped();
   match(message->topic, message->qos, nullptr);
-  // The reader's place in the writer's log is in the open transaction, so what it leads to has to be there too.
-  deliver_to_matches(message, message->qos == Qos::at_most_once ? 0 : store_.open_ticket(), false);
+  // The reader's place in the writer's log is in the open transaction, so what it leads to has to be there too; and what
+  // is delivered at most once goes out behind it, else a crash in between would bring it again. Only QoS 0 without
+  // RETAIN comes by the live stream, which has no place.
+  const bool live = message->qos == Qos::at_most_once && !message->retain;
+  deliver_to_matches(message, live ? 0 : store_.open_ticket(), false);
 }
 
 void Broker::deliver_retained(const MessagePtr& message) {

@@ -459,6 +459,19 @@ TEST_P(DurabilityTest, MessagesOfTheOverlayAreOnDiskBeforeTheyAreSent) {
   EXPECT_THAT(sub.take(), ElementsAre("CONNACK present", "PUBLISH @bob/x=one q1 #1 dup"));
 }
 
+TEST_P(DurabilityTest, Qos0OutOfALogIsNotSentBeforeItsPlaceIsOnDisk) {
+  // A crash in between would bring it a second time.
+  world.store->hold();
+  world.deliver("@bob/x", "retained 1", Qos::at_most_once, true);
+  world.run();
+  world.deliver("@bob/x", "retained 2", Qos::at_most_once, true);
+  world.deliver("@bob/x", "live", Qos::at_most_once);
+  EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH @bob/x=live"));
+  world.store->release();
+  world.turn.touch();
+  EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH @bob/x=retained 1", "PUBLISH @bob/x=retained 2"));
+}
+
 TEST_P(DurabilityTest, CorruptRowsCostWhatTheyHoldAndNoMore) {
   sub.disconnect();
   pub.publish("t", "1", 1, 1);

@@ -181,7 +181,7 @@ class World {
     broker->deliver(message(topic, payload, qos, retain));
     Bytes key;
     ByteWriter(key).u64(++cursor_);
-    if (qos != Qos::at_most_once) store->put(Table::cursor, key, {});
+    if (qos != Qos::at_most_once || retain) store->put(Table::cursor, key, {});  // out of a log
     turn.touch();
   }
 
