@@ -1,0 +1,114 @@
+#pragma once
+// What has to hold in every world, checked while it runs and once more when it has come to rest.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/message.hpp"
+#include "core/share.hpp"
+#include "tests/sim/network.hpp"
+
+namespace diot::sim {
+
+using MessageIndex = std::size_t;
+using SubscriberIndex = std::size_t;
+
+/// Names of the invariants; each has a sabotage that must be caught as it (sim_test.cpp).
+enum class Invariant {
+  lost,       ///< what was acknowledged reaches every persistent subscriber whose subscription was in force
+  twice,      ///< QoS 0 and 2 are delivered at most once
+  order,      ///< per publisher, topic, QoS and retain flag
+  leak,       ///< nothing that no share covers is in any frame or directory record
+  retained,   ///< every reader's retained value becomes the owner's, which is the latest published
+  ledger,     ///< all homes have the same block at each height
+  bounds,     ///< of core/limits.hpp
+  integrity,  ///< what is delivered is what was published
+  session,    ///< a session that was acknowledged is there again
+  liveness,   ///< when all faults have ended everything comes to rest
+  start,      ///< a node with an undamaged disk starts
+};
+std::string_view name_of(Invariant invariant);
+
+/// What no frame may hold.
+inline constexpr std::string_view secret = "SECRET";
+
+class Checker {
+ public:
+  explicit Checker(const Schedule& schedule) : schedule_(schedule) {}
+
+  struct Violation {
+    Invariant invariant;
+    Time when;
+    std::string what;
+  };
+  const std::vector<Violation>& violations() const { return violations_; }
+  void fail(Invariant invariant, std::string what);
+
+  // Messages. A payload says which message it is, so that every delivery is recognised.
+  struct Published {
+    HomeIndex home = 0;
+    std::string topic;  ///< local name
+    Qos qos{};
+    bool retain = false, removes = false;
+    std::uint64_t number = 0;  ///< within publisher, topic, QoS and retain flag
+    std::uint64_t stream = 0;  ///< numbers that combination
+    bool sent = false, acknowledged = false;
+    Time sent_at{};
+    std::set<SubscriberIndex> due;  ///< who must get it, once it is acknowledged
+  };
+  MessageIndex publish(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos, bool retain,
+                       bool removes);
+  Bytes payload_of(MessageIndex message, std::size_t bytes) const;
+  /// The first byte of it leaves the client: now subscriptions in force count.
+  void sent(MessageIndex message);
+  void acknowledged(MessageIndex message) { messages_[message].acknowledged = true; }
+  const Published& message(MessageIndex index) const { return messages_[index]; }
+  std::size_t count() const { return messages_.size(); }
+  std::uint64_t deliveries() const { return deliveries_; }
+
+  // Subscribers.
+  struct Subscriber {
+    HomeIndex home = 0;
+    std::string name;
+    struct Times {
+      unsigned live = 0, replayed = 0;  ///< replayed: with the RETAIN flag, at a subscription or a join
+    };
+    std::map<MessageIndex, Times> got;
+    std::map<std::uint64_t, std::uint64_t> newest;  ///< by stream
+  };
+  SubscriberIndex add_subscriber(HomeIndex home, std::string name);
+  /// `topic` as the client sees it, in local names of its home's handle.
+  void delivered(SubscriberIndex subscriber, std::string_view topic, ByteView payload, Qos qos, bool retained);
+  /// It unsubscribed: what it has not got yet it need not get.
+  void excuse(SubscriberIndex subscriber);
+
+  void frame(HomeIndex from, ByteView body);
+  void block(HomeIndex home, std::uint64_t height, const Hash& hash);
+
+  /// Messages that are acknowledged, due and not there.
+  std::size_t missing() const;
+  void check_missing();
+
+  /// Set by the world.
+  std::function<std::set<SubscriberIndex>(const Published&)> in_force;
+  std::function<bool(HomeIndex)> damaged;
+  std::function<const std::string&(HomeIndex)> handle;
+
+ private:
+  const Schedule& schedule_;
+  std::vector<Violation> violations_;
+  std::vector<Published> messages_;
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> streams_;  ///< number, messages in it
+  std::vector<Subscriber> subscribers_;
+  std::map<std::uint64_t, Hash> blocks_;
+  std::uint64_t deliveries_ = 0;
+  bool excused(const Published& message, const Subscriber& subscriber) const {
+    return damaged(message.home) || damaged(subscriber.home);
+  }
+};
+
+}  // namespace diot::sim

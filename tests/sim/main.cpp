@@ -1,0 +1,83 @@
+// tools/sim: many seeds of the simulated world, or one of them again.
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <string>
+
+#include "tests/sim/world.hpp"
+
+namespace {
+
+constexpr const char* usage =
+    "diot-sim [--seeds N] [--seed FIRST] [--homes M] [--verbose]\n"
+    "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says).\n"
+    "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
+
+std::uint64_t number(const char* text) {
+  std::uint64_t out = 0;
+  const char* end = text + std::strlen(text);
+  const auto parsed = std::from_chars(text, end, out);
+  if (parsed.ec != std::errc() || parsed.ptr != end) {
+    fmt::print(stderr, "diot-sim: '{}' is not a number\n{}", text, usage);
+    std::exit(2);
+  }
+  return out;
+}
+
+void tell(const diot::sim::Report& report, std::size_t homes) {
+  fmt::print("seed {}: {} promises broken\n", report.seed, report.violations.size());
+  for (const auto& violation : report.violations)
+    fmt::print("  {:9.3f} s  {}: {}\n", static_cast<double>(violation.when.count()) / 1e6, name_of(violation.invariant),
+               violation.what);
+  for (const auto& line : report.state) fmt::print("  {}\n", line);
+  fmt::print("  again: tools/sim --seed {}{} --verbose\n", report.seed, homes ? fmt::format(" --homes {}", homes) : "");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  std::uint64_t seeds = 1;
+  diot::sim::Options options;
+  for (int at = 1; at < count; ++at) {
+    const std::string name = arguments[at];
+    if (name == "--verbose") {
+      options.verbose = true;
+    } else if (name == "--help" || name == "-h") {
+      fmt::print("{}", usage);
+      return 0;
+    } else if (at + 1 < count && (name == "--seeds" || name == "--seed" || name == "--homes")) {
+      const std::uint64_t value = number(arguments[++at]);
+      if (name == "--seeds") seeds = value;
+      if (name == "--seed") options.seed = value;
+      if (name == "--homes") options.homes = value;
+    } else {
+      fmt::print(stderr, "{}", usage);
+      return 2;
+    }
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  std::uint64_t failed = 0, messages = 0, acknowledged = 0, deliveries = 0, crashes = 0, steps = 0, frames = 0;
+  double virtual_seconds = 0;
+  for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
+    const auto report = diot::sim::World(options).run();
+    if (!report.violations.empty()) ++failed, tell(report, options.homes);
+    messages += report.messages;
+    acknowledged += report.acknowledged;
+    deliveries += report.deliveries;
+    crashes += report.crashes;
+    steps += report.steps;
+    frames += report.network.frames;
+    virtual_seconds += static_cast<double>(report.lasted.count()) / 1e6;
+    if (seeds == 1) fmt::print("seed {}: event hash {:016x}\n", report.seed, report.hash);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  fmt::print(
+      "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} events, {} frames, {} crashes;\n"
+      "{} messages, {} acknowledged, {} deliveries; {} seeds failed\n",
+      seeds, seconds, static_cast<double>(seeds) / seconds, virtual_seconds, steps, frames, crashes, messages,
+      acknowledged, deliveries, failed);
+  return failed == 0 ? 0 : 1;
+}
