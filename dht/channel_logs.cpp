@@ -179,6 +179,12 @@ void ChannelLogs::set_copies_complete(const ChannelId& id, bool complete) {
   else
     context_.store.erase(Table::cursor, id.view());
   context_.turn.touch();
+  if (!complete) return;
+  for (auto& [link, member] : channel.members)
+    if (std::exchange(member.waits_for_copies, false)) {
+      open_snapshot(id, member);
+      send_snapshot(id, link, member);
+    }
 }
 
 void ChannelLogs::pass_live(const ChannelId& id, std::uint32_t records, std::uint32_t age_seconds, ByteView wire,
@@ -232,12 +238,7 @@ void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin&
       if (told.writer == writer) position = told.cursor;
     answer.positions.push_back({writer, head, head == log.end.cursor ? log.end.header : Bytes{}});
   }
-  if (join.snapshot) {
-    context_.retained.of_channel(join.channel, [&](const std::string& topic, const RetainedValue& value) {
-      if (value.message) member.snapshot.push_back(topic);
-    });
-    member.snapshot_open = true;
-  }
+  if (join.snapshot) open_snapshot(join.channel, member);
   context_.links->send(link, FrameType::channel_heads, {wire::encode_channel_heads(answer)});
   Member& kept = channel.members[link] = std::move(member);
   pump(join.channel, channel, link, kept);
@@ -337,6 +338,14 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
   return true;
 }
 
+void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
+  member.snapshot.clear();
+  context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
+    if (value.message) member.snapshot.push_back(topic);
+  });
+  member.snapshot_open = true;
+}
+
 void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
   while (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max) {
     wire::RetainedValues values{id, false, {}};
@@ -349,12 +358,15 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
       values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
       bytes += value->proof.size();
     }
-    values.last = member.snapshot.empty();
+    // Who has not got all of them yet must not say that these were all.
+    const Channel& channel = channels_.at(id);
+    const bool all_here = channel.copies_complete || channel.logs.contains(context_.self());
+    values.last = member.snapshot.empty() && all_here;
     context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
-    if (values.last) {
-      member.snapshot_open = false;
-      return;
-    }
+    if (!member.snapshot.empty()) continue;
+    member.snapshot_open = false;
+    member.waits_for_copies = !all_here;
+    return;
   }
 }
 

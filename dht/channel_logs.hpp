@@ -98,6 +98,7 @@ class ChannelLogs {
     std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
     std::vector<std::string> snapshot;   ///< topics whose retained values it still gets, last one first …
     bool snapshot_open = false;          ///< … and then the frame that says so
+    bool waits_for_copies = false;       ///< it gets them all once they are all here
   };
   struct Channel {
     std::map<NodeId, Log> logs;
@@ -115,6 +116,7 @@ class ChannelLogs {
   bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Cursor& position);
   void send_batch(LinkId link, const BatchHeader& header, ByteView wire);
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
+  void open_snapshot(const ChannelId& id, Member& member);
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);
   void prune(const ChannelId& id, const NodeId& writer, Log& log);
 

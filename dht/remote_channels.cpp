@@ -42,7 +42,9 @@ Result<void> RemoteChannels::load() {
   return context_.store.scan(Table::meta, prefix, after_prefix(prefix), [&](ByteView key, ByteView value) {
     const auto record = decode_directory_record(value, context_.network());
     const std::string handle(as_text(key).substr(catalogue_prefix.size()));
-    if (record && as_text(record->subject) == handle) take_catalogue(handle, owners_[handle], *record, value);
+    if (!record || as_text(record->subject) != handle) return true;
+    take_catalogue(handle, owners_[handle], *record, value);
+    owners_[handle].stored_seq = record->seq;
     return true;
   });
 }
@@ -52,8 +54,13 @@ void RemoteChannels::settle(const std::function<bool(const ChannelId&)>& own) {
   for (auto& [id, channel] : channels_)
     if (wants_durably(channel))
       for (const auto& writer : logs_.writers(id)) channel.followed.insert(writer);
-  for (const ChannelId& id : logs_.held())
-    if (!channels_.contains(id) && !own(id)) lingering_[id] = context_.clock.monotonic() + limits::carry_time;
+  for (const ChannelId& id : logs_.held()) {
+    const auto channel = channels_.find(id);
+    if (own(id) || (channel != channels_.end() && wants_durably(channel->second))) continue;
+    // A later reader begins at the log's end then, so that copies miss what changed meanwhile.
+    logs_.set_copies_complete(id, false);
+    if (channel == channels_.end()) lingering_[id] = context_.clock.monotonic() + limits::carry_time;
+  }
   std::set<ChannelId> stale;
   context_.retained.match("#", [&](const std::string& topic, const RetainedValue& value) {
     if (parts_of(topic).kind == TopicKind::owned && !logs_.holds(value.channel)) stale.insert(value.channel);
@@ -203,9 +210,11 @@ void RemoteChannels::dismiss_helpers(Owner& owner, const std::string& handle) {
   if (owner.helpers.empty()) return;
   for (const auto& [link, answered] : std::exchange(owner.helpers, {})) {
     context_.links->send(link, FrameType::catalogue_get, {wire::encode_catalogue_get({handle, {}})});
-    for (auto& [id, channel] : channels_)
-      if (channel.handle == handle && channel.joins.erase(link) > 0)
-        context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
+    for (auto& [id, channel] : channels_) {
+      if (channel.handle != handle || channel.joins.erase(link) == 0) continue;
+      if (channel.snapshot_from == link) channel.snapshot_from.reset();
+      context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
+    }
   }
 }
 
@@ -319,7 +328,8 @@ void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, ByteView byte
     owner.answered.insert(peer);
   else
     helper->second = owner.known;
-  if (owner.catalogue_seq == record->seq && owner.stored_seq != record->seq) {
+  // An older one than the DHT has shown (which gives no bytes to keep) still leads a restarted reader to its places.
+  if (record->seq > owner.stored_seq && context_.speaks_for(record->signer, handle)) {
     context_.store.put(Table::meta, catalogue_key(handle), to_bytes(bytes));
     owner.stored_seq = record->seq;
   }
@@ -355,7 +365,8 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   channel.joins[link] = {false, context_.clock.monotonic()};
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
-  wire::ChannelJoin join{id, !logs_.copies_complete(id) && !channel.snapshot_from, {}};
+  const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;
+  wire::ChannelJoin join{id, !logs_.copies_complete(id) && !snapshot_elsewhere, {}};
   if (join.snapshot) {
     channel.snapshot_from = link;
     channel.fresh.clear();
@@ -398,6 +409,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   if (join == channel.joins.end()) return;
   if (!heads.error.empty()) {
     join->second.joined = false;  // the catalogue that tells why may be on its way, else it is asked again
+    if (channel.snapshot_from == link) channel.snapshot_from.reset();
     context_.count("joins refused");
     return;
   }

@@ -58,6 +58,46 @@ TEST_F(Forwarding, ReachesWhoCannotReachTheOwner) {
   EXPECT_THAT(bob.broker->live, testing::SizeIs(2)) << "bob carries it, his broker finds no subscription";
 }
 
+TEST_F(Forwarding, AForwarderDoesNotPassFewCopiesForAll) {
+  publish("kept", true);
+  world.keep_apart(alice, bob);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  world.let_meet(alice, bob);
+  settle();
+  ASSERT_NE(bob.retained->find("@alice/sensors/n"), nullptr);
+  ASSERT_NE(carol.retained->find("@alice/sensors/n"), nullptr) << "bob got it after carol had asked him";
+  world.keep_apart(bob, carol);
+  world.let_meet(alice, carol);
+  publish("", true);
+  settle();
+  const auto* ended = carol.retained->find("@alice/sensors/n");
+  EXPECT_TRUE(!ended || !ended->message);
+}
+
+TEST_F(Forwarding, ADurableReaderKeepsItsPlaceBehindAnOlderCatalogueThanTheDhtHas) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  world.keep_apart(alice, bob);
+  world.kill(alice);
+  world.start(alice);  // with a newer catalogue, which only the DHT shows to the others
+  world.keep_apart(bob, carol);
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  world.pass(12s);
+  ASSERT_NE(carol.overlay->remote().catalogue_of("alice"), nullptr);
+  world.let_meet(bob, carol);
+  settle();
+  ASSERT_TRUE(carol.overlay->remote().acknowledged("@alice/sensors/#"));
+  world.kill(carol);
+  world.directory.clear();
+  publish("1");
+  world.let_meet(alice, carol);
+  world.start(carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
+}
+
 TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();

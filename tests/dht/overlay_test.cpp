@@ -132,6 +132,26 @@ TEST_F(Overlays, DropTheCopiesWhenAShareEnds) {
   EXPECT_THAT(bob.broker->live, IsEmpty());
 }
 
+TEST_F(Overlays, GiveAPassingReaderThatRestartedTheValuesThatChangedMeanwhile) {
+  share("sensors/#");
+  alice.publish("sensors/a", "1", Qos::at_least_once, true);
+  alice.publish("sensors/b", "1", Qos::at_least_once, true);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+  world.kill(bob);
+  alice.publish("sensors/a", "2", Qos::at_least_once, true);
+  alice.publish("sensors/b", "", Qos::at_least_once, true);
+  world.run();
+  world.start(bob);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/a")->message->payload), "2");
+  const auto* ended = bob.retained->find("@alice/sensors/b");
+  EXPECT_TRUE(!ended || !ended->message);
+}
+
 TEST_F(Overlays, RepairAGapByRange) {
   share("sensors/#");
   bob.overlay->add_demand("@alice/sensors/#", false);
