@@ -372,8 +372,9 @@ bool Client::idle() const {
 }
 
 std::string Client::describe() const {
-  return fmt::format("{} of @{}: {}, {} to send, {} in flight, {} of {} filters granted", profile.id, home_.handle,
-                     connected_ ? "connected" : "not connected", queue_.size(), in_flight_.size(),
+  return fmt::format("{} of @{} ({}): {}, {} to send, {} in flight, {} of {} filters granted", profile.id, home_.handle,
+                     profile.persistent ? "persistent" : "clean", connected_ ? "connected" : "not connected",
+                     queue_.size(), in_flight_.size(),
                      std::ranges::count_if(filters_, [](const Filter& filter) { return filter.granted; }),
                      filters_.size());
 }

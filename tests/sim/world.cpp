@@ -43,6 +43,11 @@ World::World(const Options& given)
   network.on_arrive = [this](HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
     return arrive(from, to, type, body);
   };
+  if (options.verbose)
+    network.on_leave = [this](HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
+      checker.frame(from, body);
+      tell_frame(from, to, type, body);
+    };
   network.can_dial = [this](HomeIndex from, HomeIndex to) { return !undiallable_.contains({from, to}); };
   book.on_publish = [this](ByteView record) { checker.frame(0, record); };
   draw_climate();
@@ -59,6 +64,43 @@ void World::tell(const char* format, const Args&... args) {
 
 bool covered_by_share(std::string_view topic) {
   return topic.starts_with("pub/") && !topic.starts_with("pub/private/");
+}
+
+void World::tell_frame(HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
+  const std::string who = fmt::format("@{} to @{}:", homes[from]->handle, homes[to]->handle);
+  const auto place = [](const wire::Position& position) {
+    return fmt::format("{}…:{}/{}", position.writer.hex().substr(0, 4), position.cursor.incarnation.number % 1'000'000,
+                       position.cursor.seq);
+  };
+  const auto all = [&](const std::vector<wire::Position>& positions) {
+    std::string out;
+    for (const auto& position : positions) out += " " + place(position);
+    return out;
+  };
+  if (type == FrameType::batch) {
+    const auto held = wire::decode_batch(body);
+    const auto batch = BatchView::parse(held->batch);
+    const BatchHeader& header = batch->header;
+    tell("{} {} batch of {}, {}…:{}/{} to {}, previous {}, is {}", who,
+         header.stream == Stream::live ? "live" : "durable", header.channel.hex().substr(0, 4),
+         header.writer.hex().substr(0, 4), header.incarnation.number % 1'000'000, header.first_seq, header.last_seq(),
+         header.previous.hex().substr(0, 4), batch->header_hash.hex().substr(0, 4));
+  } else if (type == FrameType::channel_join) {
+    if (const auto join = wire::decode_channel_join(body))
+      tell("{} join {}{}{}", who, join->channel.hex().substr(0, 4), join->snapshot ? " with values" : "",
+           all(join->positions));
+  } else if (type == FrameType::channel_heads) {
+    if (const auto heads = wire::decode_channel_heads(body))
+      tell("{} heads {} {}{}", who, heads->channel.hex().substr(0, 4), heads->error, all(heads->positions));
+  } else if (type == FrameType::range_get) {
+    if (const auto get = wire::decode_channel_position(body))
+      tell("{} range_get {} {}", who, get->channel.hex().substr(0, 4), place(get->position));
+  } else if (type == FrameType::range_gap) {
+    if (const auto gap = wire::decode_channel_gap(body))
+      tell("{} range_gap {} {}", who, gap->channel.hex().substr(0, 4), place(gap->position));
+  } else if (type >= FrameType::catalogue_get) {
+    tell("{} frame {} of {} bytes", who, static_cast<int>(type), body.size());
+  }
 }
 
 // The story --------------------------------------------------------------------------------------------------
@@ -254,6 +296,11 @@ Report World::report() {
     for (const auto& [event, count] : home->core().overlay().counters())
       counters += fmt::format(" {} {},", count, event);
     out.state.push_back(std::move(counters));
+    for (const auto& channel : home->core().overlay().remote().status())
+      out.state.push_back(
+          fmt::format("@{} reads '{}' of @{} at {} nodes: {} records, {} lost, {} of {} logs waited for", home->handle,
+                      channel.filter, channel.handle, channel.joined, channel.durable_records, channel.durable_lost,
+                      channel.withheld.size(), 1));
     for (const auto& peer : home->core().overlay().peers().status())
       if (peer.state != Peers::Status::State::up)
         out.state.push_back(fmt::format("@{} has no link to '{}': {}{}", home->handle, peer.address, peer.last_failure,
@@ -296,7 +343,8 @@ std::set<SubscriberIndex> World::subscribers_in_force(const Checker::Published& 
       if (!filter.granted || filter.qos == Qos::at_most_once || !matches(local_name(filter.filter, home.handle), seen))
         continue;
       const auto force = forces_.find({home.index, filter.filter});
-      if (own || (force != forces_.end() && force->second.in_force)) out.insert(client->subscriber);
+      const bool remote = force != forces_.end() && force->second.in_force && reachable(home.index, message.home);
+      if (own || remote) out.insert(client->subscriber);
     }
   }
   return out;
@@ -490,15 +538,17 @@ void World::heal() {
   }
 }
 
+/// The reader dials the owner, and everybody the founder: until there are relays, nobody else can count on a home behind
+/// NAT (others may get lucky, over a third).
+bool World::reachable(HomeIndex reader, HomeIndex owner) const {
+  return !undiallable_.contains({reader, owner}) || reader == 0;
+}
+
 bool World::calm() {
   for (const auto& home : homes) {
     if (home->refused && home->damaged) continue;
     if (!home->running() || home->disk().busy()) return false;
   }
-  // The reader dials the owner, and everybody the founder: until there are relays, nobody else reaches a home behind NAT.
-  const auto reachable = [&](HomeIndex reader, HomeIndex owner) {
-    return !undiallable_.contains({reader, owner}) || reader == 0;
-  };
   for (const auto& client : clients) {
     const Home& home = client->home();
     if (!home.running()) continue;
@@ -548,7 +598,7 @@ void World::check_retained() {
     const std::string seen = owned_topic(owner.handle, topic.name);
     for (const auto& client : clients) {
       Home& reader = client->home();
-      if (&reader == &owner || !reader.running() || reader.damaged) continue;
+      if (&reader == &owner || !reader.running() || reader.damaged || !reachable(reader.index, owner.index)) continue;
       const bool wants = std::ranges::any_of(client->filters(), [&](const Client::Filter& filter) {
         return filter.granted && parts_of(filter.filter).kind == TopicKind::owned && matches(filter.filter, seen) &&
                reader.core().overlay().remote().acknowledged(filter.filter);

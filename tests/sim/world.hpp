@@ -105,12 +105,14 @@ class World {
   void start_again(Home& home, Time after);
   void heal();
   bool calm();
+  bool reachable(HomeIndex reader, HomeIndex owner) const;
   void check_retained();
   void check_bounds(Home& home);
   void sabotage_one();
   std::set<SubscriberIndex> subscribers_in_force(const Checker::Published& message) const;
   bool arrive(HomeIndex from, HomeIndex to, FrameType type, ByteView body);
   void run_until(Time end);
+  void tell_frame(HomeIndex from, HomeIndex to, FrameType type, ByteView body);
   Home* running_home();
   Report report();
   template <class... Args>
