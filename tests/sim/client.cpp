@@ -71,7 +71,7 @@ void Client::connect() {
   input_.clear();
   wire_ = wires_.emplace_back(std::make_shared<Wire>(*this));
   wire_->life = home_.life();
-  wire_->id = home_.core().broker().open(*wire_, profile.id);
+  wire_->id = home_.core().broker().open(*wire_, Peer{profile.id});
   Connect connect;
   connect.protocol = profile.protocol;
   connect.client_id = profile.id;

@@ -51,6 +51,7 @@ class Home {
   KeyPair key, owner;
   std::optional<KeyPair> witness;
   Disk::Speed disk_speed;
+  ChannelId channel;  ///< of its share "pub/#", as last seen
   bool registered = false;
   bool refused = false;  ///< it could not start any more
   std::string refusal;

@@ -343,7 +343,8 @@ std::set<SubscriberIndex> World::subscribers_in_force(const Checker::Published& 
       if (!filter.granted || filter.qos == Qos::at_most_once || !matches(local_name(filter.filter, home.handle), seen))
         continue;
       const auto force = forces_.find({home.index, filter.filter});
-      const bool remote = force != forces_.end() && force->second.in_force && reachable(home.index, message.home);
+      const bool remote = force != forces_.end() && force->second.in_force && reachable(home.index, message.home) &&
+                          force->second.channel == homes[message.home]->channel;
       if (own || remote) out.insert(client->subscriber);
     }
   }
@@ -366,6 +367,7 @@ void World::after_tick(Home& home) {
     const bool added = own.add("pub/private/#", Preset::local) && own.add("pub/#", Preset::public_);
     if (added) home.touch();
   }
+  if (const ShareRecord* share = own.shares().by_filter("pub/#")) home.channel = share->channel;
   for (const auto& client : clients) {
     if (&client->home() != &home || !client->profile.persistent) continue;
     for (const auto& filter : client->filters()) {
@@ -376,7 +378,8 @@ void World::after_tick(Home& home) {
       if (force.life == home.life() && home.disk().durable_ticket() >= force.ticket)
         force.in_force = true;
       else if (force.life != home.life() && core.overlay().remote().acknowledged(filter.filter))
-        force = {false, home.life(), home.disk().open_ticket()};
+        if (const auto* shares = core.overlay().remote().catalogue_of(parts.handle); shares && !shares->empty())
+          force = {false, home.life(), home.disk().open_ticket(), shares->begin()->first};
     }
   }
   if (const auto& other = core.overlay().ledger_sync().conflict())

@@ -126,7 +126,8 @@ class World {
   struct Force {
     bool in_force = false;
     std::uint64_t life = 0;  ///< of the reader, when it saw it acknowledged …
-    Ticket ticket = 0;       ///< … in this transaction
+    Ticket ticket = 0;       ///< … in this transaction …
+    ChannelId channel;       ///< … of this share
   };
   std::map<std::pair<HomeIndex, std::string>, Force> forces_;
   std::map<HomeIndex, std::uint64_t> heights_seen_;
