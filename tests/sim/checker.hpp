@@ -96,6 +96,8 @@ class Checker {
   /// Set by the world.
   std::function<std::set<SubscriberIndex>(const Published&)> in_force;
   std::function<bool(HomeIndex)> damaged;
+  /// Its disk was full: then RETAIN is taken off QoS 0, which so changes from the log to the live stream.
+  std::function<bool(HomeIndex)> retain_may_go;
   std::function<const std::string&(HomeIndex)> handle;
 
  private:

@@ -56,6 +56,7 @@ class Home {
   bool refused = false;  ///< it could not start any more
   std::string refusal;
   bool wants_to_run = false;  ///< is up, or will be started again
+  bool disk_was_full = false;
   /// Its disk lost or changed something behind the node's back: what it acknowledged may be gone.
   bool damaged = false;
 

@@ -37,6 +37,7 @@ World::World(const Options& given)
       book(schedule, Chance(chance.next())) {
   crypto_init();
   checker.handle = [this](HomeIndex home) -> const std::string& { return homes[home]->handle; };
+  checker.retain_may_go = [this](HomeIndex home) { return homes[home]->disk_was_full; };
   checker.damaged = [this](HomeIndex home) { return homes[home]->damaged; };
   checker.in_force = [this](const Checker::Published& message) { return subscribers_in_force(message); };
   network.on_leave = [this](HomeIndex from, HomeIndex, FrameType, ByteView body) { checker.frame(from, body); };
@@ -167,7 +168,8 @@ void World::join(Home& home, Home& inviter) {
   };
   if (!inviter.running()) return schedule.after(1s, again);
   NodeCore& core = inviter.core();
-  if (core.ledger().handle(home.handle)) {
+  // Told, as the real joiner is, when the block is on disk.
+  if (core.ledger().handle(home.handle) && inviter.disk().holds(Table::block, block_key(core.ledger().head().height))) {
     const auto scanned = inviter.disk().scan(Table::block, {}, {},
                                              [&](ByteView key, ByteView block) {
                                                Disk::put_row(home.image, Table::block, key, block);
@@ -467,6 +469,7 @@ void World::fault_one() {
       if (!climate_.full_disks || home->disk().trouble()) return;
       tell("@{}'s disk is full for {} ms", home->handle, while_.count() / 1000);
       home->disk().set_full(true);
+      home->disk_was_full = true;
       return schedule.after(while_, [home, life = home->life()] {
         if (home->running() && home->life() == life) home->disk().set_full(false);
       });
