@@ -363,7 +363,7 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
 // Channels ---------------------------------------------------------------------------------------------------
 
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
-  channel.joins[link] = {false, context_.clock.monotonic()};
+  Join& asked = channel.joins[link] = {false, context_.clock.monotonic(), {}};
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
   const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;
   wire::ChannelJoin join{id, !logs_.copies_complete(id) && !snapshot_elsewhere, {}};
@@ -372,7 +372,10 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
     channel.fresh.clear();
   }
   for (const auto& writer : channel.followed)
-    if (const LogEnd* end = logs_.end(id, writer)) join.positions.push_back({writer, end->cursor, end->header});
+    if (const LogEnd* end = logs_.end(id, writer)) {
+      join.positions.push_back({writer, end->cursor, end->header});
+      asked.told.insert(writer);
+    }
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
 }
 
@@ -415,7 +418,14 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   }
   join->second.joined = true;
   for (const auto& position : heads.positions) {
-    if (channel.followed.contains(position.writer) || !context_.speaks_for(position.writer, channel.handle)) continue;
+    if (!context_.speaks_for(position.writer, channel.handle)) continue;
+    if (channel.followed.contains(position.writer)) {
+      // Another member told us where to begin while this one was asked: it goes on from its own end, perhaps behind a gap.
+      const LogEnd* end = logs_.end(heads.channel, position.writer);
+      if (!join->second.told.contains(position.writer) && end && is_behind(end->cursor, position.cursor))
+        on_missing(link, heads.channel, channel, position.writer);
+      continue;
+    }
     auto told = believed(heads.channel, position, peer);
     if (!told) {
       context_.count("places in logs not believed");

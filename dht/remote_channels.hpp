@@ -102,6 +102,7 @@ class RemoteChannels {
   struct Join {
     bool joined = false;
     Monotonic asked{};
+    std::set<NodeId> told;  ///< writers in whose logs we said where we are: what follows comes by itself
   };
   /// What is missing behind a log's end, and who has been asked for it.
   struct Missing {

@@ -98,6 +98,28 @@ TEST_F(Forwarding, ADurableReaderKeepsItsPlaceBehindAnOlderCatalogueThanTheDhtHa
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
 }
 
+TEST_F(Forwarding, NoticesWhatLiesBetweenAForwardersEndAndTheOwners) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  world.keep_apart(alice, bob);
+  publish("1");
+  std::vector<std::pair<FrameType, Bytes>> late;
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&to != &carol || (type != FrameType::channel_heads && type != FrameType::retained)) return true;
+    if (&from == &bob) return late.emplace_back(type, body), false;
+    // The forwarder's answers come after the owner was asked, and before the owner's.
+    for (const auto& [kind, answer] : std::exchange(late, {}))
+      carol.overlay->link_frame(world.links_between(bob, carol).at(0), bob.key.node_id(), kind, answer);
+    return true;
+  };
+  carol.overlay->add_demand("@alice/sensors/#", true);
+  settle();
+  ASSERT_GE(late.size(), 2u) << "where the log ends, and that there are no values";
+  world.let_meet(alice, carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1")) << "with no later message that shows the gap";
+}
+
 TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();
