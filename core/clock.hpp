@@ -29,6 +29,32 @@ class SystemClock final : public Clock {
   }
 };
 
+/// The wall clock of a home. A gateway without a clock chip boots in 1970 and learns the time later: until the system's
+/// clock has reached what is known to be past, this one runs on from there and is unsure. A system's clock that is set
+/// back while the program runs is followed: what must not go back has a HybridClock.
+class HomeClock final : public Clock {
+ public:
+  explicit HomeClock(const Clock& system) : system_(system) {}
+  /// It is later than `past`: the last time on disk, the newest block, the program's build.
+  void not_before(WallMs past) {
+    if (past <= floor_ms()) return;
+    floor_ = past;
+    floor_at_ = system_.monotonic();
+  }
+  bool sure() const { return system_.wall_ms() >= floor_; }
+  Monotonic monotonic() const override { return system_.monotonic(); }
+  WallMs wall_ms() const override { return sure() ? system_.wall_ms() : floor_ms(); }
+
+ private:
+  WallMs floor_ms() const {
+    const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(system_.monotonic() - floor_at_);
+    return floor_ == 0 ? 0 : floor_ + static_cast<WallMs>(since.count());
+  }
+  const Clock& system_;
+  WallMs floor_ = 0;
+  Monotonic floor_at_{};
+};
+
 /// A hybrid logical time: 48 bits of wall-clock milliseconds, then a 16-bit counter. Ordered as a number.
 using HybridTime = std::uint64_t;
 inline WallMs wall_of(HybridTime time) { return time >> 16; }

@@ -57,6 +57,7 @@ inline constexpr std::size_t login_keys_max = 10'000;  ///< addresses and users 
 // Store -----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t store_pending_bytes_max = 64
                                                        << 20;  ///< waiting for the disk; above it clients are not read
+inline constexpr std::size_t reserve_bytes = 8 << 20;          ///< of disk, given up so that what is under way finishes
 inline constexpr auto store_retry = 1s;                        ///< after a commit that the disk refused
 
 // Batches and channel logs --------------------------------------------------------------------------------------
@@ -64,10 +65,12 @@ inline constexpr std::size_t batch_count_max = 4096;
 inline constexpr std::size_t batch_body_bytes_max = 2 << 20;  ///< holds one largest MQTT packet and its record frame
 inline constexpr std::size_t log_bytes_max = 64 << 20;        ///< kept per log, with log_age_max: "retention"
 inline constexpr auto log_age_max = std::chrono::hours(14 * 24);
+inline constexpr std::uint64_t store_bytes_max = 2ull << 30;     ///< of all logs, unless store.max says otherwise
 inline constexpr std::size_t channel_cache_bytes_max = 1 << 20;  ///< newest batches kept in memory for live members
 inline constexpr std::size_t shares_per_handle_max = 100;        ///< so that a catalogue fits one DHT value (64 KiB)
 inline constexpr std::size_t filters_for_others_max = 64;  ///< that a member may ask us to carry, a handle and link
 inline constexpr auto carry_time = std::chrono::hours(1);  ///< what nobody here reads any more stays for others so long
+inline constexpr std::size_t early_values_max = 1000;      ///< retained values whose writers' clocks are ahead
 inline constexpr auto tombstone_age_max = std::chrono::hours(30 * 24);
 
 // Links -----------------------------------------------------------------------------------------------------

@@ -68,19 +68,25 @@ void MemoryStore::run_callbacks() {
 Result<std::optional<Bytes>> MemoryStore::get(Table table, ByteView key) {
   const auto found = rows(table).find(to_bytes(key));
   if (found == rows(table).end()) return std::optional<Bytes>{};
+  if (damaged_.contains({table, found->first})) return fail(Errc::corrupt, "a damaged row");
   return std::optional<Bytes>(found->second);
 }
 
 Result<void> MemoryStore::scan(Table table, ByteView first, ByteView last,
                                const std::function<bool(ByteView key, ByteView value)>& row,
-                               const std::function<void(ByteView key)>&) {
+                               const std::function<void(ByteView key)>& corrupt) {
   const Bytes end = to_bytes(last);
   std::vector<Rows::value_type> snapshot;  // as a database: what the callback commits is not seen by this scan
   for (auto at = rows(table).lower_bound(to_bytes(first)); at != rows(table).end() && (end.empty() || at->first < end);
        ++at)
     snapshot.push_back(*at);
-  for (const auto& [key, value] : snapshot)
-    if (!row(key, value)) break;
+  for (const auto& [key, value] : snapshot) {
+    if (damaged_.contains({table, key})) {
+      if (corrupt) corrupt(key);
+    } else if (!row(key, value)) {
+      break;
+    }
+  }
   return {};
 }
 

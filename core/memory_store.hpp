@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "core/store.hpp"
@@ -43,7 +44,13 @@ class MemoryStore final : public Store {
   /// Runs the due callbacks, in the order in which they were given.
   void run_callbacks();
 
-  void put(Table table, ByteView key, Bytes value) override { open_.put(table, key, std::move(value)); }
+  /// From now on the row's checksum is wrong, until it is put again.
+  void damage(Table table, const Bytes& key) { damaged_.insert({table, key}); }
+
+  void put(Table table, ByteView key, Bytes value) override {
+    damaged_.erase({table, to_bytes(key)});
+    open_.put(table, key, std::move(value));
+  }
   void erase(Table table, ByteView key) override { open_.erase(table, key); }
   void erase_range(Table table, ByteView first, ByteView last) override { open_.erase_range(table, first, last); }
   Ticket open_ticket() const override { return open_ticket_; }
@@ -68,6 +75,7 @@ class MemoryStore final : public Store {
   Ticket open_ticket_ = 1, durable_ticket_ = 0;
   std::deque<std::pair<Ticket, std::function<void()>>> waiting_;
   std::optional<Error> refusal_;
+  std::set<std::pair<Table, Bytes>> damaged_;
   bool held_ = false, deferred_ = false, running_ = false;
 };
 

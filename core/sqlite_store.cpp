@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include "core/limits.hpp"
 #include "core/sqlite_writer.hpp"
 #include "core/wal_mark.hpp"
 
@@ -168,7 +169,8 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(const std::filesystem::pa
       if (const auto self = alive.lock()) (*self)->committed();
     });
   };
-  store->writer_ = std::make_unique<SqliteWriter>(std::move(*connection), wal, std::move(*mark), committed);
+  store->writer_ = std::make_unique<SqliteWriter>(std::move(*connection), wal, std::move(*mark),
+                                                  Reserve(beside(file, ".reserve"), limits::reserve_bytes), committed);
   return store;
 }
 

@@ -19,7 +19,8 @@ class SqliteWriter;
 ///
 /// Beside `<file>` (with SQLite's -wal and -shm) lie `<file>.lock`, which keeps a second process out, and
 /// `<file>.mark`, which says up to where the WAL must reach: SQLite takes a damaged WAL for one that simply ends there,
-/// and drops committed transactions without a word.
+/// and drops committed transactions without a word; and `<file>.reserve`, limits::reserve_bytes of disk that are given up
+/// when it is full. Then commits go on, and trouble() says so until the room is there again.
 class SqliteStore final : public Store {
  public:
   /// Runs a function on the I/O thread, soon, in order; called from any thread. The end of the turn in which it runs

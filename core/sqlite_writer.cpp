@@ -33,11 +33,12 @@ std::int64_t row_checksum(Table table, ByteView key, ByteView value) {
   return sum;
 }
 
-SqliteWriter::SqliteWriter(SqliteConnection connection, std::filesystem::path wal, WalMark mark,
+SqliteWriter::SqliteWriter(SqliteConnection connection, std::filesystem::path wal, WalMark mark, Reserve reserve,
                            std::function<void()> committed)
     : connection_(std::move(connection)),
       wal_(std::move(wal)),
       mark_(std::move(mark)),
+      reserve_(std::move(reserve)),
       committed_(std::move(committed)),
       statements_(static_cast<std::size_t>(Table::count_)) {
   page_bytes_ = static_cast<std::size_t>(connection_.number("PRAGMA page_size").value_or(0));
@@ -82,7 +83,12 @@ void SqliteWriter::run() {
   std::unique_lock lock(mutex_);
   const auto something_to_do = [this] { return !queue_.empty() || stopping_; };
   while (true) {
-    if (extent_.frames == 0) {
+    if (full_) {
+      if (!changed_.wait_for(lock, limits::store_retry, something_to_do)) {
+        trouble_ = trouble_after({});
+        continue;
+      }
+    } else if (extent_.frames == 0) {
       changed_.wait(lock, something_to_do);
     } else if (!changed_.wait_for(lock, wal_bytes() < wal_bytes_idle ? idle_when_short : idle_when_long,
                                   something_to_do)) {
@@ -97,8 +103,13 @@ void SqliteWriter::run() {
     while (true) {
       lock.unlock();
       auto done = commit(changes);
+      if (!done && reserve_.held() && no_room_) {
+        reserve_.give_up();
+        full_ = true;
+        done = commit(changes);
+      }
       lock.lock();
-      trouble_ = done ? std::nullopt : std::optional(done.error());
+      trouble_ = trouble_after(done);
       if (done) break;
       if (stopping_) return;
       changed_.wait_for(lock, limits::store_retry, [this] { return stopping_; });
@@ -112,9 +123,21 @@ void SqliteWriter::run() {
   checkpoint(true);
 }
 
+std::optional<Error> SqliteWriter::trouble_after(const Result<void>& done) {
+  if (!done) return done.error();
+  if (full_) reserve_.take();
+  full_ = full_ && !reserve_.held();
+  if (!full_) return std::nullopt;
+  return Error{Errc::io,
+               fmt::format("{}: the disk is full: what is under way is finished with the {} MiB that were kept "
+                           "for this; free some space",
+                           wal_.parent_path().string(), limits::reserve_bytes >> 20)};
+}
+
 Result<void> SqliteWriter::step(SqliteStatement& statement) {
   const bool done = statement.step() == SQLITE_DONE;
   auto error = done ? Error{} : connection_.error("cannot write to the database");
+  no_room_ = !done && (sqlite3_errcode(connection_.get()) & 0xff) == SQLITE_FULL;
   statement.reset();
   if (done) return {};
   return tl::unexpected(std::move(error));

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/reserve.hpp"
 #include "core/sqlite.hpp"
 #include "core/store_changes.hpp"
 #include "core/wal_mark.hpp"
@@ -22,7 +23,8 @@ std::int64_t row_checksum(Table table, ByteView key, ByteView value);
 class SqliteWriter {
  public:
   /// `committed` runs on the writer's thread after each transaction.
-  SqliteWriter(SqliteConnection connection, std::filesystem::path wal, WalMark mark, std::function<void()> committed);
+  SqliteWriter(SqliteConnection connection, std::filesystem::path wal, WalMark mark, Reserve reserve,
+               std::function<void()> committed);
   ~SqliteWriter();
 
   void hand_over(StoreChanges changes);
@@ -36,6 +38,8 @@ class SqliteWriter {
   };
   void run();
   Result<void> commit(const StoreChanges& changes);
+  /// The trouble after a commit: a disk is full, too, while the reserve is given up.
+  std::optional<Error> trouble_after(const Result<void>& done);
   Result<void> apply(const StoreChanges& changes);
   Result<void> step(SqliteStatement& statement);
   Result<Statements*> statements_of(Table table);
@@ -48,6 +52,9 @@ class SqliteWriter {
   SqliteConnection connection_;
   std::filesystem::path wal_;
   WalMark mark_;
+  Reserve reserve_;
+  bool no_room_ = false;  ///< the last statement that failed did so because the disk is full
+  bool full_ = false;     ///< the reserve was given up
   std::function<void()> committed_;
   std::vector<Statements> statements_;
   SqliteStatement begin_, commit_;

@@ -11,6 +11,7 @@ namespace {
 constexpr std::size_t disk_read_bytes = 256 << 10;
 constexpr std::size_t snapshot_frame_bytes = 256 << 10;
 constexpr auto prune_interval = std::chrono::minutes(1);
+constexpr std::size_t prune_rows_max = 1000;  // at once
 
 }  // namespace
 
@@ -315,6 +316,8 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
                                  Cursor& position) {
   if (!is_behind(position, log.on_disk)) return false;
   std::size_t sent = 0;
+  const Cursor begin = position;
+  bool damaged = false;
   auto scanned = context_.store.scan(
       Table::log, log_key(id, writer, position.incarnation, position.seq + 1), after_prefix(log_prefix(id, writer)),
       [&](ByteView, ByteView wire) {
@@ -327,8 +330,12 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
         sent += wire.size();
         return sent < disk_read_bytes && is_behind(position, log.on_disk);
       },
-      [&](ByteView) { context_.count("corrupt rows in the log"); });
+      [&](ByteView) { damaged = true; });
   if (!scanned) context_.count("log reads that failed");
+  if (damaged) {
+    context_.count("damaged batches on disk");
+    if (on_damage) on_damage(id, writer, begin);
+  }
   if (sent > 0) return true;
   // Nothing is held between the reader's place and the end on disk (retention, a jump, or a disk that failed).
   const bool at_end = log.on_disk == log.end.cursor;
@@ -379,10 +386,31 @@ void ChannelLogs::tick() {
   if (by_age) next_prune_ = now + prune_interval;
   for (auto& [id, channel] : channels_)
     for (auto& [writer, log] : channel.logs)
-      if (log.bytes > 0 && (by_age || log.bytes > limits::log_bytes_max)) prune(id, writer, log);
+      if (log.bytes > 0 && (by_age || log.bytes > limits::log_bytes_max)) prune(id, writer, log, limits::log_bytes_max);
+  keep_within_bounds();
 }
 
-void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log) {
+/// Of all logs together: others' go before our own, the largest first.
+void ChannelLogs::keep_within_bounds() {
+  std::uint64_t total = 0;
+  std::pair<bool, std::uint64_t> worst{};
+  std::tuple<ChannelId, NodeId, Log*> largest{};
+  for (auto& [id, channel] : channels_)
+    for (auto& [writer, log] : channel.logs) {
+      total += log.bytes;
+      const std::pair rank(writer != context_.self(), log.bytes);
+      if (log.bytes == 0 || rank < worst) continue;
+      worst = rank;
+      largest = {id, writer, &log};
+    }
+  if (total <= bytes_max_) return;
+  auto& [id, writer, log] = largest;
+  const std::uint64_t excess = total - bytes_max_;
+  prune(id, writer, *log, log->bytes - std::min(log->bytes, excess));
+  context_.count("times the store was full");
+}
+
+void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log, std::uint64_t bytes_max) {
   const auto age_max = std::chrono::duration_cast<std::chrono::seconds>(limits::log_age_max).count();
   std::vector<Bytes> old;
   std::uint64_t freed = 0;
@@ -390,10 +418,10 @@ void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log) {
   auto scanned = context_.store.scan(Table::log, prefix, after_prefix(prefix), [&](ByteView key, ByteView wire) {
     const auto batch = BatchView::parse(wire);
     const bool too_old = batch && context_.age_seconds(batch->header.time) > age_max;
-    if (!too_old && log.bytes - std::min(freed, log.bytes) <= limits::log_bytes_max) return false;
+    if (!too_old && log.bytes - std::min(freed, log.bytes) <= bytes_max) return false;
     old.push_back(to_bytes(key));
     freed += wire.size();
-    return old.size() < 1000;
+    return old.size() < prune_rows_max;
   });
   if (!scanned || old.empty()) return;
   for (const auto& key : old) context_.store.erase(Table::log, key);

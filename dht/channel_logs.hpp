@@ -4,6 +4,7 @@
 // written is a forwarder.
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "core/batch.hpp"
 #include "core/cursor.hpp"
+#include "core/limits.hpp"
 #include "dht/context.hpp"
 #include "dht/wire.hpp"
 
@@ -49,7 +51,7 @@ class ChannelLogs {
   /// Keeps a batch that follows the log's end (the caller judged and verified it), in the open transaction. Members get
   /// it: one of this node's own once it is on disk, others at once. `from` is a member that has it already.
   void append(const ChannelId& id, const BatchView& batch, Bytes wire, std::optional<LinkId> from = {});
-  /// Keeps a batch of our own of an earlier life that a peer still had. The log's end stays where it is.
+  /// Keeps a batch from before the log's end whose row is not here: damaged, or of a life that a backup lacked.
   void restore(const ChannelId& id, const BatchView& batch, Bytes wire);
   /// Moves a log's end without batches: where a reader starts, or across what nobody has.
   void jump(const ChannelId& id, const NodeId& writer, LogEnd end);
@@ -74,6 +76,10 @@ class ChannelLogs {
   void writable(LinkId link);
   void link_down(LinkId link);
 
+  /// What keeps the whole store small: bytes of all logs together.
+  void set_bytes_max(std::uint64_t bytes) { bytes_max_ = bytes; }
+  /// A row was damaged on disk: to be fetched again from behind the place before it.
+  std::function<void(const ChannelId& id, const NodeId& writer, const Cursor& before)> on_damage;
   /// Retention. About once a second.
   void tick();
 
@@ -118,11 +124,14 @@ class ChannelLogs {
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);
-  void prune(const ChannelId& id, const NodeId& writer, Log& log);
+  /// Drops the oldest batches: those beyond retention, and more until the log has at most `bytes_max`.
+  void prune(const ChannelId& id, const NodeId& writer, Log& log, std::uint64_t bytes_max);
+  void keep_within_bounds();
 
   OverlayContext& context_;
   std::map<ChannelId, Channel> channels_;
   Monotonic next_prune_{};
+  std::uint64_t bytes_max_ = limits::store_bytes_max;
 };
 
 }  // namespace diot

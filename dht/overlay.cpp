@@ -56,6 +56,9 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
       ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { remote_.ledger_changed(); }),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
+  logs_.on_damage = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
+    remote_.on_damage(id, writer, before);
+  };
 }
 
 void Overlay::connect(BrokerPort& broker, LinkTransport& links, Directory* directory) {

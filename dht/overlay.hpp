@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/limits.hpp"
 #include "core/ports.hpp"
 #include "dht/channel_logs.hpp"
 #include "dht/context.hpp"
@@ -46,6 +47,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
 
   /// Addresses where this node can be dialled, once the listeners are open.
   void set_addresses(std::vector<std::string> addresses);
+  /// Of all channels' logs together.
+  void set_store_bytes_max(std::uint64_t bytes) { logs_.set_bytes_max(bytes); }
   /// Before the store is sealed.
   void end_turn();
   /// About every 100 ms.

@@ -15,6 +15,7 @@ constexpr std::string_view fork_prefix = "fork/";
 constexpr WallMs retained_ahead_ms_max = 5 * 60 * 1000;
 constexpr auto helper_patience = std::chrono::seconds(2);  // an owner's node that restarts is back by then
 constexpr std::size_t helpers_max = 3;                     // a handle
+constexpr auto missing_retry = std::chrono::seconds(20);
 constexpr auto join_retry = std::chrono::seconds(2);
 
 Bytes catalogue_key(std::string_view handle) { return to_bytes(fmt::format("{}{}", catalogue_prefix, handle)); }
@@ -476,8 +477,13 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   if (step == Step::seen) {
     // The same once more, or something else under the same numbers?
     const auto known = logs_.find(header.channel, header.writer, header.incarnation, header.first_seq);
-    const auto same = known ? BatchView::parse(*known) : batch;
-    if (same && same->header_hash != batch.header_hash) on_fork(header.channel, *channel, batch, same->header_bytes);
+    const auto same = known ? BatchView::parse(*known) : tl::unexpected(Error{});
+    if (same && same->header_hash != batch.header_hash) {
+      on_fork(header.channel, *channel, batch, same->header_bytes);
+    } else if (!same && channel->mending.contains(header.writer) && batch.verify(context_.network())) {
+      logs_.restore(header.channel, batch, to_bytes(held.batch));
+      context_.count("damaged batches fetched again");
+    }
     return context_.count("batches seen before");
   }
   if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
@@ -497,6 +503,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   }
   if (step == Step::gap) return on_missing(link, header.channel, *channel, header.writer);
   if (header.time < end->time) return context_.count("batches whose time goes back");
+  context_.hybrid.merge(header.time);  // what is written here now comes after it
   channel->missing.erase(header.writer);
   channel->durable_records += header.count;
   // In one transaction with what the broker queues for its sessions: both are of this turn.
@@ -509,7 +516,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
 void RemoteChannels::on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer) {
   Missing& missing = channel.missing[writer];
   const Cursor& place = logs_.end(id, writer)->cursor;
-  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic()};
+  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic(), {}};
   // Once for each place: what was under way behind the gap shows it again.
   if (!missing.asked && !missing.lacking.contains(link)) ask_range(link, channel, writer);
 }
@@ -543,7 +550,7 @@ void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::Channel
                      (place.incarnation == to->cursor.incarnation && place.seq <= to->cursor.seq);
   if (!ahead) return context_.count("gaps that lead back");
   Missing& missing = channel->missing[writer];
-  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic()};
+  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic(), {}};
   missing.lacking.insert_or_assign(link, std::move(*to));
   missing.asked.reset();
   give_up(*channel, writer);
@@ -562,8 +569,15 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
     writer_lacks |= node != links_.end() && node->second == writer;
   }
   if (missing.lacking.empty()) return;
-  const bool too_old = context_.clock.monotonic() - missing.since > limits::log_age_max;
-  if (!writer_lacks && !too_old && wants_durably(channel)) return;
+  const Monotonic now = context_.clock.monotonic();
+  if (!writer_lacks && now - missing.since <= limits::log_age_max && wants_durably(channel)) {
+    if (missing.next_try == Monotonic{} || missing.next_try <= now) {
+      // Somebody may get it, too, before its writer is in reach.
+      if (missing.next_try != Monotonic{}) missing.lacking.clear();
+      missing.next_try = now + missing_retry;
+    }
+    return;
+  }
   const auto nearest = std::ranges::min_element(
       missing.lacking, [](const auto& a, const auto& b) { return is_behind(a.second.cursor, b.second.cursor); });
   const LinkId link = nearest->first;
@@ -586,6 +600,10 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
 void RemoteChannels::tick() {
   const Monotonic now = context_.clock.monotonic();
   for (auto& [handle, owner] : owners_) seek_helpers(owner, handle);
+  while (!early_.empty() && early_.begin()->first <= context_.clock.wall_ms()) {
+    auto [topic, value] = std::move(early_.extract(early_.begin()).mapped());
+    if (channels_.contains(value.channel)) set_retained(topic, std::move(value));
+  }
   std::vector<ChannelId> over;
   for (const auto& [id, until] : lingering_)
     if (until <= now) over.push_back(id);
@@ -598,6 +616,7 @@ void RemoteChannels::tick() {
       if (at.joined && !channel.snapshot_from && !logs_.copies_complete(id)) other_snapshot = link;
     }
     if (other_snapshot) join(id, channel, *other_snapshot);
+    channel.mending.clear();
     if (disk_keeps_up)
       for (const LinkId link : std::exchange(channel.let_go, {}))
         for (const auto& writer : channel.followed)
@@ -607,6 +626,14 @@ void RemoteChannels::tick() {
       if (!missing.asked) stuck.push_back(writer);
     for (const auto& writer : stuck) give_up(channel, writer);
   }
+}
+
+void RemoteChannels::on_damage(const ChannelId& id, const NodeId& writer, const Cursor& before) {
+  const auto found = channels_.find(id);
+  if (found == channels_.end() || !found->second.mending.insert(writer).second) return;
+  for (const auto& [link, join] : found->second.joins)
+    if (join.joined)
+      context_.links->send(link, FrameType::range_get, {wire::encode_channel_position({id, {writer, before, {}}})});
 }
 
 // Forks ------------------------------------------------------------------------------------------------------
@@ -639,10 +666,24 @@ std::vector<RemoteChannels::Fork> RemoteChannels::forks() const {
 
 // Records ----------------------------------------------------------------------------------------------------
 
-bool RemoteChannels::from_the_future(HybridTime time) {
-  if (wall_of(time) <= context_.clock.wall_ms() + retained_ahead_ms_max) return false;
-  context_.count("retained values not kept: their writer's clock is ahead");
-  return true;
+bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value) {
+  const auto newer = context_.retained.set(topic, std::move(value));
+  if (!newer) context_.count("retained refused");
+  return newer && *newer;
+}
+
+void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from) {
+  // Else a writer whose clock is ahead, or who lies, could not be overwritten by anybody until then.
+  if (const WallMs at = wall_of(value.stamp.time); at > context_.clock.wall_ms() + retained_ahead_ms_max) {
+    context_.count("retained values ahead of their time");
+    if (early_.size() < limits::early_values_max) early_.emplace(at, std::pair(topic, std::move(value)));
+    return;
+  }
+  const MessagePtr message = value.message;
+  const ChannelId id = value.channel;
+  if (!set_retained(topic, std::move(value)) || !from || !message) return;
+  context_.broker->deliver_retained(message);
+  logs_.pass_retained(id, topic, *from);
 }
 
 std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, const Record& record,
@@ -686,14 +727,14 @@ void RemoteChannels::take_in(const ChannelId& id, Channel& channel, const BatchV
     }
     const MessagePtr message = message_of(channel, *record, age_seconds);
     if (!message) continue;
-    if (record->retain && !from_the_future(header.time)) {
+    if (record->retain) {
       RetainedValue value;
       value.stamp = {header.time, header.writer, header.incarnation, header.first_seq + index};
       value.channel = id;
       if (auto proof = batch.proof_of(index)) value.proof = std::move(*proof);
       if (record->kind == RecordKind::message) value.message = message;
       if (channel.snapshot_from) channel.fresh.insert(message->topic);
-      if (!context_.retained.set(message->topic, std::move(value))) context_.count("retained refused");
+      retain(message->topic, std::move(value), {});
     }
     context_.broker->deliver(message);
   }
@@ -711,16 +752,9 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     }
     channel->proven_header = proven->header_hash;
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
-    if (!message || from_the_future(proven->header.time)) continue;
+    if (!message) continue;
     if (channel->snapshot_from == link) channel->fresh.insert(message->topic);
-    const auto newer =
-        context_.retained.set(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0});
-    if (!newer) {
-      context_.count("retained refused");
-    } else if (*newer) {
-      context_.broker->deliver_retained(message);
-      logs_.pass_retained(values.channel, message->topic, link);
-    }
+    retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
   if (values.last && channel->snapshot_from == link) {
     context_.retained.erase_channel(values.channel, [&](const std::string& topic) {

@@ -55,6 +55,9 @@ class RemoteChannels {
   void on_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held);
   void on_gap(LinkId link, const NodeId& peer, const wire::ChannelGap& gap);
   void on_retained(LinkId link, const wire::RetainedValues& values);
+  /// A batch on disk is damaged: it is fetched again from whoever else has it. Those who asked us for it are told of the
+  /// gap meanwhile.
+  void on_damage(const ChannelId& id, const NodeId& writer, const Cursor& before);
   /// Asks again for what was let go while the disk was behind. About once a second.
   void tick();
 
@@ -109,7 +112,7 @@ class RemoteChannels {
     Cursor place;
     std::optional<LinkId> asked;
     std::map<LinkId, LogEnd> lacking;  ///< who said that it is not held there, and what it holds next
-    Monotonic since{};
+    Monotonic since{}, next_try{};
   };
   struct Channel {
     std::string handle;
@@ -119,6 +122,7 @@ class RemoteChannels {
     std::map<NodeId, Missing> missing;
     std::map<LinkId, Join> joins;
     std::set<LinkId> let_go;              ///< whose durable batches were dropped while too much waited for the disk
+    std::set<NodeId> mending;             ///< writers whose damaged batches are being fetched again
     std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
     std::set<std::string> fresh;          ///< … and what came since then; at the end the other copies go
     Hash proven_header;                   ///< the last header whose signature a retained value's proof showed
@@ -149,7 +153,9 @@ class RemoteChannels {
   void ask_range(LinkId link, Channel& channel, const NodeId& writer);
   void give_up(Channel& channel, const NodeId& writer);
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
-  bool from_the_future(HybridTime time);
+  /// A retained value, now or, where its writer's clock is ahead of ours, when its time comes.
+  void retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from);
+  bool set_retained(const std::string& topic, RetainedValue value);
   Channel* joined(LinkId link, const ChannelId& id);
 
   OverlayContext& context_;
@@ -158,6 +164,7 @@ class RemoteChannels {
   std::map<ChannelId, Channel> channels_;
   std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
   std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
+  std::multimap<WallMs, std::pair<std::string, RetainedValue>> early_;
   std::map<LinkId, NodeId> links_;
 };
 

@@ -254,6 +254,68 @@ TEST_F(Forwarding, CannotLieAboutPlacesNorBodies) {
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3"));
 }
 
+// Disk ---------------------------------------------------------------------------------------------------------
+
+TEST_F(Forwarding, FetchesADamagedBatchFromAnotherHolder) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  settle();
+  publish("1");
+  world.kill(carol);
+  for (int i = 0; i < 6; ++i) publish(std::string(limits::channel_cache_bytes_max / 2, 'x'));  // read back from disk
+  ASSERT_EQ(bob.store->rows(Table::log).size(), 7u);
+  bob.store->damage(Table::log, std::next(bob.store->rows(Table::log).begin(), 2)->first);
+  world.start(carol);
+  world.pass(60s);
+  EXPECT_EQ(take(carol).size(), 6u) << "bob got it again from alice, whom carol cannot reach";
+  EXPECT_EQ(bob.overlay->counters().at("damaged batches fetched again"), 1u);
+}
+
+TEST_F(Forwarding, KeepsAllLogsTogetherWithinTheStoresBound) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  bob.overlay->set_store_bytes_max(3 << 20);
+  for (int i = 0; i < 10; ++i) publish(std::string(1 << 19, 'x'));
+  world.pass(5s);
+  std::size_t bytes = 0;
+  for (const auto& [key, row] : bob.store->rows(Table::log)) bytes += row.size();
+  EXPECT_LE(bytes, 3u << 20);
+  EXPECT_GE(bytes, 2u << 20);
+}
+
+// Clocks -------------------------------------------------------------------------------------------------------
+
+TEST_F(Forwarding, RetainsNothingAheadOfItsTime) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("good", true);
+  alice.clock->ahead_ms = 3'600'000;
+  publish("ahead", true);
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n good", "@alice/sensors/n ahead")) << "delivered at once";
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "good");
+  world.pass(3'590s);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "good");
+  world.pass(20s);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "ahead");
+}
+
+TEST_F(Forwarding, WritesLaterThanWhatItHasRead) {
+  ASSERT_TRUE(bob.overlay->own().add("door", Preset::public_));
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  alice.overlay->add_demand("@bob/door", false);
+  alice.clock->ahead_ms = 50'000;
+  settle();
+  std::map<std::string, HybridTime> times;
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes& body) {
+    if (type == FrameType::batch) times[from.handle] = BatchView::parse(wire::decode_batch(body)->batch)->header.time;
+    return true;
+  };
+  publish("question");
+  bob.publish("door", "answer");
+  world.run();
+  EXPECT_GT(times.at("bob"), times.at("alice"));
+}
+
 // One life -----------------------------------------------------------------------------------------------------
 
 TEST_F(Forwarding, GivesAnOwnerBackWhatItsBackupLacks) {

@@ -24,6 +24,18 @@ class ManualClock final : public Clock {
   WallMs now_ms = 1'700'000'000'000 + 3'600'000;
 };
 
+/// A home's own idea of the time.
+class SkewedClock final : public Clock {
+ public:
+  explicit SkewedClock(const Clock& world) : world_(world) {}
+  Monotonic monotonic() const override { return world_.monotonic(); }
+  WallMs wall_ms() const override { return world_.wall_ms() + ahead_ms; }
+  WallMs ahead_ms = 0;
+
+ private:
+  const Clock& world_;
+};
+
 class SeededRandom final : public Random {
  public:
   explicit SeededRandom(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15 + 1) {}
@@ -92,6 +104,7 @@ struct Home {
   KeyPair owner = KeyPair::from_seed({});
   std::optional<KeyPair> witness;
   std::string address;
+  std::unique_ptr<SkewedClock> clock;
 
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<MemoryStore> store;
@@ -171,7 +184,7 @@ class World {
       EXPECT_TRUE(home.ledger->append(blocks[at]));
       home.store->put(Table::block, block_key(at + 1), blocks[at]);
     }
-    home.retained = std::make_unique<Retained>(*home.store, clock);
+    home.retained = std::make_unique<Retained>(*home.store, *home.clock);
     EXPECT_TRUE(home.retained->load());
     home.broker = std::make_unique<FakeBroker>();
     home.links = std::make_unique<FakeLinks>(*this, home.address);
@@ -180,7 +193,7 @@ class World {
     config.genesis = genesis_bytes;
     config.witness = home.witness;
     home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, *home.store, *home.retained,
-                                             home.turn, clock, random);
+                                             home.turn, *home.clock, random);
     home.directory = std::make_unique<FakeDirectory>(*this);
     home.overlay->connect(*home.broker, *home.links, home.directory.get());
     EXPECT_TRUE(home.overlay->load());
@@ -290,6 +303,7 @@ class World {
   Home& make(const std::string& handle) {
     auto& home = homes[handle] = std::make_unique<Home>();
     home->handle = handle;
+    home->clock = std::make_unique<SkewedClock>(clock);
     home->key = KeyPair::generate(random);
     home->owner = KeyPair::generate(random);
     home->address = handle + ":42220";

@@ -9,6 +9,7 @@
 
 #include <asio/post.hpp>
 #include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/address.hpp"
@@ -19,6 +20,7 @@ namespace diot {
 
 namespace {
 
+constexpr WallMs built = 1'795'305'600'000;  // 2026-11-22; goes with every release
 constexpr auto tick_interval = std::chrono::milliseconds(100);
 constexpr auto stop_grace = std::chrono::milliseconds(300);
 
@@ -144,11 +146,15 @@ Result<void> Node::open_store() {
   core.genesis = genesis_;
   core.authenticator = users_.get();
   if (auto witness = home_.witness_key()) core.witness = *witness;
+  core.built = built;
   core_ = std::make_unique<NodeCore>(std::move(core), *node_key_, *store_, *this, clock_, random_);
   return core_->open();
 }
 
 Result<void> Node::open_overlay() {
+  std::error_code unknown;
+  if (const auto disk = std::filesystem::space(home_.database_path().parent_path(), unknown); !unknown)
+    core_->overlay().set_store_bytes_max(std::min<std::uint64_t>(limits::store_bytes_max, disk.capacity / 10));
   links_ = std::make_unique<Links>(io_, *node_key_, core_->overlay(), *this, clock_, random_);
   directory_ = std::make_unique<DhtDirectory>(
       io_, node_key_->node_id(), core_->ledger().network(), core_->dht_key(),

@@ -73,6 +73,10 @@ std::vector<std::string> Node::warnings() const {
   if (core_->overlay().ledger_sync().conflict())
     out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
                               core_->overlay().ledger_sync().conflict()->height));
+  if (!core_->clock_sure())
+    out.push_back(
+        "the system's clock is behind a time that is known to be past: this node runs on from there; set the clock "
+        "(`timedatectl status`)");
   for (const auto& fork : core_->overlay().remote().forks())
     out.push_back(
         fmt::format("a node of @{} ({}) has signed two different things as one: it was copied and runs twice, "

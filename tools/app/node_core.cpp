@@ -6,6 +6,14 @@
 
 namespace diot {
 
+namespace {
+
+constexpr auto time_row_interval = std::chrono::minutes(5);  // a row a write: flash wears
+
+Bytes meta_time() { return to_bytes("time"); }
+
+}  // namespace
+
 NodeCore::NodeCore(NodeCoreConfig config, const KeyPair& node, Store& store, Turn& turn, const Clock& clock,
                    Random& random)
     : config_(std::move(config)), node_(node), store_(store), turn_(turn), clock_(clock), random_(random) {
@@ -16,6 +24,7 @@ Result<void> NodeCore::open() {
   auto ledger = replay_ledger(config_.genesis, store_);
   if (!ledger) return tl::unexpected(ledger.error());
   ledger_.emplace(std::move(*ledger));
+  if (auto set = set_clock(); !set) return set;
   retained_ = std::make_unique<Retained>(store_, clock_);
   if (auto loaded = retained_->load(); !loaded) return loaded;
   auto key = stored_dht_key();
@@ -31,6 +40,15 @@ Result<void> NodeCore::open() {
   Authenticator& authenticator = config_.authenticator ? *config_.authenticator : everybody_;
   broker_ =
       std::make_unique<Broker>(config_.broker, store_, *retained_, *overlay_, authenticator, turn_, clock_, random_);
+  return {};
+}
+
+Result<void> NodeCore::set_clock() {
+  auto stored = store_.get(Table::meta, meta_time());
+  if (!stored) return tl::unexpected(stored.error());
+  if (*stored) clock_.not_before(ByteReader(**stored).u64());
+  clock_.not_before(ledger_->head_time());
+  clock_.not_before(config_.built);
   return {};
 }
 
@@ -73,6 +91,12 @@ void NodeCore::tick() {
   broker_->tick();
   overlay_->tick();
   retained_->tick();
+  if (clock_.monotonic() >= next_time_row_) {
+    next_time_row_ = clock_.monotonic() + time_row_interval;
+    Bytes now;
+    ByteWriter(now).u64(clock_.wall_ms());
+    store_.put(Table::meta, meta_time(), std::move(now));
+  }
   turn_.touch();
 }
 

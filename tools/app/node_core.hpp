@@ -23,6 +23,7 @@ struct NodeCoreConfig {
   std::optional<KeyPair> witness;          ///< if this node is the network's
   BrokerConfig broker;                     ///< its handle is set from the one above
   Authenticator* authenticator = nullptr;  ///< outlives the node; nullptr: everybody may do everything
+  WallMs built = 0;                        ///< when the program was: no clock is behind that
 };
 
 class NodeCore {
@@ -50,6 +51,8 @@ class NodeCore {
   const Overlay& overlay() const { return *overlay_; }
   Broker& broker() { return *broker_; }
   const Broker& broker() const { return *broker_; }
+  /// False: the system's clock is behind a time that is known to be past, and is not gone by.
+  bool clock_sure() const { return clock_.sure(); }
   /// Seals the network's DHT datagrams.
   const DhtKey& dht_key() const { return dht_key_; }
   /// Whether the ledger lets `signer` sign such a record: for DhtDirectory.
@@ -57,12 +60,14 @@ class NodeCore {
 
  private:
   Result<DhtKey> stored_dht_key();
+  Result<void> set_clock();
 
   NodeCoreConfig config_;
   const KeyPair& node_;
   Store& store_;
   Turn& turn_;
-  const Clock& clock_;
+  HomeClock clock_;
+  Monotonic next_time_row_{};
   Random& random_;
   DhtKey dht_key_;
   AllowEverybody everybody_;
