@@ -153,7 +153,8 @@ Result<void> Node::open_store() {
 
 Result<void> Node::open_overlay() {
   std::error_code unknown;
-  if (const auto disk = std::filesystem::space(home_.database_path().parent_path(), unknown); !unknown)
+  if (const auto disk = std::filesystem::space(std::filesystem::path(home_.database_path()).parent_path(), unknown);
+      !unknown)
     core_->overlay().set_store_bytes_max(std::min<std::uint64_t>(limits::store_bytes_max, disk.capacity / 10));
   links_ = std::make_unique<Links>(io_, *node_key_, core_->overlay(), *this, clock_, random_);
   directory_ = std::make_unique<DhtDirectory>(
