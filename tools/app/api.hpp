@@ -31,15 +31,17 @@
 //                     registered_ms, lease_until_ms or null, register_entry, ours}
 //   handle renew     {handle, version, height, lease_until_ms or null}
 //   handle update    args {add-node?: [node id, …], remove-node?: [node id, …], role?: "admin" | "member"}: as handle
-//   show share add        args {filter, preset?}: {filter, preset, share, seq, effect: text} share change     args
-//   {filter, preset, yes?}: as share add. Errc::not_permitted names --yes when it would widen share remove     args
-//   {filter, yes?}: {filter, share, seq, effect: text} share list       args {handle?}: {handle, shares: [{filter,
-//   preset, share, channel, seq}, …]} share test       args {topic, as?: handle}: {topic, as, filter or null, read,
-//   write, why: text} ledger list      {handles: [{handle, nodes: count, version, height, registered_ms, lease_until_ms
-//   or null}, …]} ledger show      args {handle}: as handle show ledger history   args {handle}: {handle, entries:
-//   [{height, time_ms, kind, version, hash}, …]} ledger tail      args {count?}: {blocks: [{height, time_ms, hash,
-//   entries: [{kind, handle}, …]}, …]}, newest last ledger verify    {network, height, head, blocks, entries, handles,
-//   log_root, map_root}. Errc::corrupt names the
+//                     show
+//   share add        args {filter, preset?}: {filter, preset, share, seq, effect: text}
+//   share change     args {filter, preset, yes?}: as share add. Errc::not_permitted names --yes when it would widen
+//   share remove     args {filter, yes?}: {filter, share, seq, effect: text}
+//   share list       args {handle?}: {handle, shares: [{filter, preset, share, channel, seq}, …]}
+//   share test       args {topic, as?: handle}: {topic, as, filter or null, read, write, why: text}
+//   ledger list      {handles: [{handle, nodes: count, version, height, registered_ms, lease_until_ms or null}, …]}
+//   ledger show      args {handle}: as handle show
+//   ledger history   args {handle}: {handle, entries: [{height, time_ms, kind, version, hash}, …]}
+//   ledger tail      args {count?}: {blocks: [{height, time_ms, hash, entries: [{kind, handle}, …]}, …]}, newest last
+//   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root}. Errc::corrupt names the
 //                     first wrong block
 
 #include <functional>
