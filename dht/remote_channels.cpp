@@ -364,20 +364,32 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
 // Channels ---------------------------------------------------------------------------------------------------
 
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
-  Join& asked = channel.joins[link] = {false, context_.clock.monotonic(), {}};
+  Join& asked = channel.joins[link] = {false, context_.clock.monotonic(), {}, {}};
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
   const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;
   wire::ChannelJoin join{id, !logs_.copies_complete(id) && !snapshot_elsewhere, {}};
   if (join.snapshot) {
     channel.snapshot_from = link;
     channel.fresh.clear();
+    channel.since.clear();
   }
   for (const auto& writer : channel.followed)
     if (const LogEnd* end = logs_.end(id, writer)) {
       join.positions.push_back({writer, end->cursor, end->header});
       asked.told.insert(writer);
+      if (join.snapshot) channel.since[writer] = end->cursor;
     }
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
+}
+
+bool RemoteChannels::knows_enough(const Channel& channel, LinkId link) const {
+  const auto join = channel.joins.find(link);
+  if (join == channel.joins.end()) return false;
+  for (const auto& [writer, begun] : channel.since) {
+    const auto held = join->second.ends.find(writer);
+    if (held == join->second.ends.end() || is_behind(held->second, begun)) return false;
+  }
+  return true;
 }
 
 void RemoteChannels::leave(const ChannelId& id, bool share_ended) {
@@ -420,6 +432,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   join->second.joined = true;
   for (const auto& position : heads.positions) {
     if (!context_.speaks_for(position.writer, channel.handle)) continue;
+    join->second.ends[position.writer] = position.cursor;
     if (channel.followed.contains(position.writer)) {
       // Another member told us where to begin while this one was asked: it goes on from its own end, perhaps behind a gap.
       const LogEnd* end = logs_.end(heads.channel, position.writer);
@@ -435,6 +448,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
     const LogEnd* end = logs_.end(heads.channel, position.writer);
     if (!end || is_behind(end->cursor, told->cursor)) logs_.jump(heads.channel, position.writer, std::move(*told));
     channel.followed.insert(position.writer);
+    channel.since[position.writer] = logs_.end(heads.channel, position.writer)->cursor;
   }
 }
 
@@ -490,7 +504,10 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   if (const auto fork = forks_.find({header.channel, header.writer}); fork != forks_.end()) {
     if (header.incarnation <= fork->second.incarnation) return context_.count("batches of a copied node");
     // The next life is a new start: what it says of the one before does not count.
-    if (end->cursor.incarnation <= fork->second.incarnation && header.first_seq == 1) step = Step::next;
+    if (end->cursor.incarnation <= fork->second.incarnation && header.first_seq == 1) {
+      step = Step::next;
+      logs_.set_copies_complete(header.channel, false);
+    }
   }
   if (step == Step::fork) {
     if (!end->header.empty()) on_fork(header.channel, *channel, batch, end->header);
@@ -589,12 +606,10 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
   to.time = std::max(to.time, logs_.end(id, writer)->time);
   logs_.jump(id, writer, std::move(to));
   channel.missing.erase(writer);
-  if (lost > 0) {
-    logs_.set_copies_complete(id, false);
-    channel.snapshot_from.reset();
-    return join(id, channel, link);  // from the new place, and all values
-  }
-  ask_range(link, channel, writer);
+  // From the new place, and all values: how much lies between two lives of a writer nobody can tell.
+  logs_.set_copies_complete(id, false);
+  channel.snapshot_from.reset();
+  join(id, channel, link);
 }
 
 void RemoteChannels::tick() {
@@ -613,7 +628,9 @@ void RemoteChannels::tick() {
     std::optional<LinkId> other_snapshot;
     for (auto& [link, at] : channel.joins) {
       if (!at.joined && now - at.asked > join_retry) join(id, channel, link);
-      if (at.joined && !channel.snapshot_from && !logs_.copies_complete(id)) other_snapshot = link;
+      if (at.joined && !channel.snapshot_from && !logs_.copies_complete(id) &&
+          (!other_snapshot || knows_enough(channel, link)))
+        other_snapshot = link;
     }
     if (other_snapshot) join(id, channel, *other_snapshot);
     channel.mending.clear();
@@ -756,7 +773,10 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     if (channel->snapshot_from == link) channel->fresh.insert(message->topic);
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
-  if (values.last && channel->snapshot_from == link) {
+  if (values.last && channel->snapshot_from == link && !knows_enough(*channel, link)) {
+    channel->snapshot_from
+        .reset();  // it lags behind our places: the next tick asks again, somebody else if there is one
+  } else if (values.last && channel->snapshot_from == link) {
     context_.retained.erase_channel(values.channel, [&](const std::string& topic) {
       return channel->fresh.contains(topic) || !context_.retained.find(topic)->message;
     });

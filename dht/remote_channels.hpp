@@ -105,7 +105,8 @@ class RemoteChannels {
   struct Join {
     bool joined = false;
     Monotonic asked{};
-    std::set<NodeId> told;  ///< writers in whose logs we said where we are: what follows comes by itself
+    std::set<NodeId> told;          ///< writers in whose logs we said where we are: what follows comes by itself
+    std::map<NodeId, Cursor> ends;  ///< how far it held the logs when it answered
   };
   /// What is missing behind a log's end, and who has been asked for it.
   struct Missing {
@@ -125,6 +126,7 @@ class RemoteChannels {
     std::set<NodeId> mending;             ///< writers whose damaged batches are being fetched again
     std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
     std::set<std::string> fresh;          ///< … and what came since then; at the end the other copies go
+    std::map<NodeId, Cursor> since;       ///< where the logs began that fill in what the snapshot does not have
     Hash proven_header;                   ///< the last header whose signature a retained value's proof showed
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
   };
@@ -142,6 +144,8 @@ class RemoteChannels {
   /// Joins the channels that the demand needs now, and leaves the others.
   void recompute(const std::string& handle, Owner& owner);
   void join(const ChannelId& id, Channel& channel, LinkId link);
+  /// Whether all that the logs do not bring us is in what this link sends as the retained values.
+  bool knows_enough(const Channel& channel, LinkId link) const;
   void leave(const ChannelId& id, bool share_ended);
   void forget(const ChannelId& id);
   /// The log's end as the peer tells it, if it is to be believed.
