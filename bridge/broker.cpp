@@ -9,6 +9,8 @@ namespace diot {
 namespace {
 /// Output of one connection that is handed to its transport before the turn's end.
 constexpr std::size_t early_flush_bytes = 128 << 10;
+/// Output buffers that wait for the next connection that has something to say: so many that fan-out finds them warm.
+constexpr std::size_t spare_outputs_max = 64;
 /// An input buffer that grew beyond this for a large packet is not kept.
 constexpr std::size_t kept_buffer_bytes = 4 << 10;
 constexpr auto scan_interval = std::chrono::milliseconds(500);
@@ -41,7 +43,7 @@ bool ClientConnection::send_publish(const Message& message, const PublishOut& ho
   if (packet_bytes_max < limits::packet_bytes_max * 2 && publish_bytes(protocol, out) > packet_bytes_max)
     return host->count_dropped(), false;
   const std::size_t before = output.size();
-  encode_publish(output, protocol, out);
+  encode_publish(this->out(), protocol, out);
   if (alias) *alias = message.topic;
   host->count_sent(message, output.size() - before);
   host->wrote(*this);
@@ -49,7 +51,7 @@ bool ClientConnection::send_publish(const Message& message, const PublishOut& ho
 }
 
 void ClientConnection::send_pubrel(PacketId packet_id) {
-  encode_acknowledgement(output, protocol, PacketType::pubrel, packet_id);
+  encode_acknowledgement(out(), protocol, PacketType::pubrel, packet_id);
   host->wrote(*this);
 }
 
@@ -165,7 +167,7 @@ void Broker::handle(ClientConnection& connection, const RawPacket& packet) {
     case PacketType::unsubscribe: return on_unsubscribe(connection, packet);
     case PacketType::pingreq:
       if (!packet.body.empty()) return kick(connection, Reason::malformed_packet, "PINGREQ with a body");
-      encode_ping(connection.output, PacketType::pingresp);
+      encode_ping(connection.out(), PacketType::pingresp);
       ++counts_.messages_sent;
       return touch(connection);
     case PacketType::disconnect: return on_disconnect(connection, packet);
@@ -195,7 +197,7 @@ void Broker::write_answer(ClientConnection& connection, const PendingAnswer& ans
   // The text goes only where it is wanted and fits [MQTT-3.1.2-32] [MQTT-3.4.2-2].
   constexpr std::size_t other_bytes = 16;
   const bool tell = connection.problem_information && answer.why.size() + other_bytes <= connection.packet_bytes_max;
-  encode_acknowledgement(connection.output, connection.protocol, answer.type, answer.packet_id, answer.reason,
+  encode_acknowledgement(connection.out(), connection.protocol, answer.type, answer.packet_id, answer.reason,
                          tell ? answer.why : std::string_view());
   ++counts_.messages_sent;
   touch(connection);
@@ -232,7 +234,7 @@ void Broker::resume(ClientConnection& connection) {
 /// A packet to a 5.0 client never exceeds the size that it takes (section 3.1.2.11.4).
 void Broker::send_packet(ClientConnection& connection, const Bytes& packet) {
   if (packet.size() > connection.packet_bytes_max) return drop_connection(connection, true);
-  append(connection.output, packet);
+  append(connection.out(), packet);
   ++counts_.messages_sent;
   touch(connection);
 }
@@ -250,6 +252,15 @@ void Broker::flush(ClientConnection& connection) {
   if (connection.output.empty()) return;
   counts_.bytes_sent += connection.output.size();
   connection.transport->send(connection.output);
+  if (spare_outputs_.size() < spare_outputs_max && connection.output.capacity() <= 2 * early_flush_bytes)
+    spare_outputs_.push_back(std::move(connection.output));
+  Bytes().swap(connection.output);
+}
+
+void Broker::lend(Bytes& buffer) {
+  if (spare_outputs_.empty()) return;
+  buffer.swap(spare_outputs_.back());
+  spare_outputs_.pop_back();
 }
 
 void Broker::set_reading(ClientConnection& connection, bool on) {
@@ -310,7 +321,7 @@ void Broker::end_turn() {
                          session->outbox.last_sent(),
                          session->lost,
                          session->user,
-                         session->will};
+                         session->will ? std::optional(*session->will) : std::nullopt};
     store_.put(Table::session, session_key(session->client_id),
                encode_session_row(row, clock_.monotonic(), clock_.wall_ms()));
   }

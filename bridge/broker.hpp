@@ -197,6 +197,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
 
   // ClientConnection::Host
   void wrote(ClientConnection& connection) override { touch(connection); }
+  void lend(Bytes& buffer) override;
   void count_sent(const Message& message, std::size_t bytes) override;
   void count_dropped() override { ++counts_.publish_dropped; }
   void count_expired() override { ++counts_.expired; }
@@ -222,6 +223,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   // Of this turn.
   std::vector<ConnectionId> dirty_;
   std::vector<std::unique_ptr<ClientConnection>> gone_;
+  std::vector<Bytes> spare_outputs_;
   std::vector<Session*> unsaved_;
 
   // Waiting for the disk.

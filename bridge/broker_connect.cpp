@@ -100,7 +100,7 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   session->expiry_seconds = connect.session_expiry_seconds;
   session->expires_at.reset();
   session->will_due.reset();
-  session->will = std::move(connect.will);
+  session->will = connect.will ? std::make_unique<Will>(*std::move(connect.will)) : nullptr;
   session->user = std::move(user);
   session->unrestricted = authenticator_.unrestricted({session->user, client_id});
   connection.session = session;
@@ -218,7 +218,7 @@ void Broker::kick(ClientConnection& connection, Reason reason, std::string_view 
       encode_disconnect(packet, connection.protocol, disconnect);
     }
     if (packet.size() <= connection.packet_bytes_max) {
-      append(connection.output, packet);
+      append(connection.out(), packet);
       ++counts_.messages_sent;
     }
   }
@@ -263,7 +263,7 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
 void Broker::publish_will(Session& session) {
   session.will_due.reset();
   if (!session.will) return;
-  Will will = *std::exchange(session.will, std::nullopt);
+  Will will = *std::exchange(session.will, nullptr);
   save_state(session);
   auto message = std::make_shared<Message>();
   message->topic = local_name(will.topic, config_.own_handle);

@@ -73,7 +73,7 @@ Result<void> Broker::load() {
         const std::uint8_t kind = in.u8();
         if (session == by_number.end()) return refuse_row(Table::inflight, key);
         if (kind == 'i' && in.rest().size() == 2)
-          session->second->received.insert(in.u16());
+          session->second->keep_received(in.u16());
         else if (kind == 'o' && in.rest().size() == 8 && value.size() == 1)
           session->second->outbox.restore_mark(in.rest(), value[0]);
         else
@@ -117,7 +117,7 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   const auto away = std::chrono::milliseconds(wall - session.disconnected_at);
   if (row.expiry_seconds != Session::never) session.expires_at = now + std::chrono::seconds(row.expiry_seconds) - away;
   if (row.will) {
-    session.will = row.will;
+    session.will = std::make_unique<Will>(*row.will);
     session.will_due = now + std::chrono::seconds(row.will->delay_seconds) - away;
   }
   return session;

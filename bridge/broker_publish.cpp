@@ -51,7 +51,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
 
   const PacketType type = in.qos == Qos::exactly_once ? PacketType::pubrec : PacketType::puback;
   const bool wants_answer = in.qos != Qos::at_most_once;
-  if (session.received.contains(in.packet_id)) {
+  if (wants_answer && session.has_received(in.packet_id)) {
     // One that was taken before: its answer waits for whatever the answers before it wait for.
     if (in.qos == Qos::exactly_once)
       return answer(connection, {session.received_ticket, type, in.packet_id, Reason::success});
@@ -90,7 +90,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
     }
   }
   if (in.qos == Qos::exactly_once && !is_failure(outcome.reason)) {
-    session.received.insert(in.packet_id);
+    session.keep_received(in.packet_id);
     if (session.stored) {
       store_.put(Table::inflight, received_key(session.number, in.packet_id), {});
       outcome.ticket = session.received_ticket = store_.open_ticket();
@@ -127,7 +127,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
     default: break;
   }
   // PUBREL
-  if (session.received.erase(id) == 0) {
+  if (!session.release_received(id)) {
     // In a resumed session its PUBCOMP was lost on the way, which is no error (section 3.7.2.1), and clients (npm's mqtt)
     // would take the code for one.
     const Reason reason = connection.resumed ? Reason::success : Reason::packet_identifier_not_found;
@@ -324,7 +324,7 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
       encode_publish(encoded, connection->protocol, how);
     }
     if (encoded.size() > connection->packet_bytes_max) return count_dropped();
-    append(connection->output, encoded);
+    append(connection->out(), encoded);
     count_sent(*message, encoded.size());
     return touch(*connection);
   }

@@ -63,8 +63,8 @@ Subscription& Broker::add_subscription(Session& session, std::string_view given,
   subscription.options = options;
   subscription.id = id;
   if (!is_new) return subscription;
-  const auto shared = split_shared_filter(given);
-  const std::string_view wanted = shared ? shared->filter : given;
+  const auto shared = split_shared_filter(at->first);
+  const std::string_view wanted = shared ? shared->filter : at->first;
   subscription.session = &session;
   subscription.filter = local_name(wanted, config_.own_handle);
   const bool was_owned = subscription.filter.size() != wanted.size();

@@ -2,7 +2,6 @@
 // One client's connection as the broker sees it: bytes in, bytes out, and what the two ends agreed on in CONNECT.
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "bridge/packet.hpp"
 #include "bridge/scram.hpp"
 #include "core/clock.hpp"
+#include "core/fifo.hpp"
 
 namespace diot {
 
@@ -75,8 +75,8 @@ struct ClientConnection final : DeliverySink {
   std::unique_ptr<Login> login;       ///< a verdict is awaited
 
   Bytes input;   ///< an incomplete packet, or what waits while `held`
-  Bytes output;  ///< of this turn
-  std::deque<PendingAnswer> pending;
+  Bytes output;  ///< of this turn; written through out()
+  Fifo<PendingAnswer> pending;
   std::vector<std::string> aliases;       ///< by topic alias − 1, the client's
   std::vector<std::string> own_aliases;   ///< ours: the last topic of each; as many as the client takes
   bool held = false;                      ///< what comes in waits
@@ -89,6 +89,8 @@ struct ClientConnection final : DeliverySink {
    public:
     virtual ~Host() = default;
     virtual void wrote(ClientConnection& connection) = 0;
+    /// Gives an empty buffer, perhaps with room. What is in it after the turn has gone, and so has the buffer.
+    virtual void lend(Bytes& buffer) = 0;
     virtual void count_sent(const Message& message, std::size_t bytes) = 0;
     virtual void count_dropped() = 0;
     virtual void count_expired() = 0;
@@ -97,6 +99,11 @@ struct ClientConnection final : DeliverySink {
   Host* host = nullptr;
 
   bool is_v5() const { return protocol == Protocol::mqtt_5; }
+  /// Where to append what is to be sent. A connection that has nothing to say owns no buffer.
+  Bytes& out() {
+    if (output.capacity() == 0) host->lend(output);
+    return output;
+  }
   std::size_t backlog() const { return output.size() + transport->unsent_bytes(); }
 
   // DeliverySink

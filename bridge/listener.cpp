@@ -197,8 +197,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   }
 
   void close_after(std::chrono::milliseconds time) {
-    timer_.emplace(shared_->io);
-    timer_->expires_after(time);
+    timer_ = std::make_unique<asio::steady_timer>(shared_->io, time);
     timer_->async_wait([self = shared_from_this()](std::error_code error) {
       if (!error) self->shut();
     });
@@ -279,9 +278,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     }
     const std::size_t written = write(output);
     if (written == output.size() || broken_) {
-      output.clear();
-      if (output.capacity() > kept_buffer_bytes) Bytes().swap(output);
-      return;
+      return output.clear();
     }
     unsent_.clear();
     unsent_.swap(output);
@@ -312,9 +309,8 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     unsent_at_ += write(ByteView(unsent_).subspan(unsent_at_));
     if (broken_) return;
     if (unsent_bytes() > 0) return wait_to_write();
-    unsent_.clear();
+    Bytes().swap(unsent_);
     unsent_at_ = 0;
-    if (unsent_.capacity() > kept_buffer_bytes) Bytes().swap(unsent_);
     if (closing_) return finish_writing();
     if (opened_ && shared_->broker) shared_->broker->writable(id_);
   }
@@ -331,8 +327,8 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   std::unique_ptr<Wrap> wrap_;  ///< null: plain TCP or a plain unix socket
   Bytes unsent_;
   std::size_t unsent_at_ = 0;
-  std::optional<asio::steady_timer> timer_;
-  bool opened_ = false;  ///< the broker has it
+  std::unique_ptr<asio::steady_timer> timer_;  ///< null: no deadline
+  bool opened_ = false;                        ///< the broker has it
   bool reading_ = true, waits_to_read_ = false, closing_ = false, broken_ = false;
 };
 

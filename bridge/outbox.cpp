@@ -195,10 +195,9 @@ void Outbox::pop_done() {
     queue_.pop_front();
     --next_;
   }
-  if (queue_.empty()) queue_.shrink_to_fit();
 }
 
-std::deque<Outbox::Row>::iterator Outbox::row_of(const SpoolBatch& batch) {
+Fifo<Outbox::Row>::iterator Outbox::row_of(const SpoolBatch& batch) {
   const auto row = std::lower_bound(rows_.begin(), rows_.end(), batch.number,
                                     [](const Row& a, std::uint64_t number) { return a.batch->number < number; });
   expect(row != rows_.end() && row->batch == &batch, "a queued message without its row");

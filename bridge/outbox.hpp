@@ -12,13 +12,13 @@
 // A row goes, and the marks with it, when all of its messages are done.
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <span>
 #include <vector>
 
 #include "bridge/packet.hpp"
 #include "bridge/spool.hpp"
+#include "core/fifo.hpp"
 #include "core/message.hpp"
 #include "core/store.hpp"
 
@@ -133,7 +133,7 @@ class Outbox {
   void finish(Entry& entry);
   void pop_done();
   void give_up_oldest();
-  std::deque<Row>::iterator row_of(const SpoolBatch& batch);
+  Fifo<Row>::iterator row_of(const SpoolBatch& batch);
   void leave_row(SpoolBatch& batch);
   void mark(const Entry& entry, std::uint8_t value);
   Bytes key_of_row(const SpoolBatch& batch) const;
@@ -143,8 +143,8 @@ class Outbox {
   Spool& spool_;
   const std::uint64_t session_number_;
   const bool stored_;
-  std::deque<Entry> queue_;        ///< ascending by seq; done ones go when they reach the front
-  std::deque<Row> rows_;           ///< ascending by batch
+  Fifo<Entry> queue_;              ///< ascending by seq; done ones go when they reach the front
+  Fifo<Row> rows_;                 ///< ascending by batch
   std::size_t next_ = 0;           ///< index of the first entry not sent on this connection
   std::size_t in_flight_ = 0;      ///< sent on this connection and neither acknowledged nor done
   std::size_t waiting_ = 0;        ///< entries not done, without replays …

@@ -1,11 +1,28 @@
 #include "bridge/session.hpp"
 
+#include <algorithm>
+
 namespace diot {
 
 namespace {
 constexpr std::uint8_t session_version = 2, subscription_version = 1;
 constexpr std::uint8_t flag_connected = 1, flag_will = 2;
 }  // namespace
+
+bool Session::has_received(PacketId id) { return std::ranges::binary_search(received, id); }
+
+// Clients count their identifiers up and release them in order: mostly this is the end, and below the front.
+void Session::keep_received(PacketId id) {
+  const auto at = std::ranges::lower_bound(received, id);
+  if (at == received.end() || *at != id) received.insert(at, id);
+}
+
+bool Session::release_received(PacketId id) {
+  const auto at = std::ranges::lower_bound(received, id);
+  if (at == received.end() || *at != id) return false;
+  received.erase(at);
+  return true;
+}
 
 Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) {
   Bytes value;

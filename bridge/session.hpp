@@ -11,11 +11,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_set>
 
 #include "bridge/outbox.hpp"
 #include "bridge/packet.hpp"
 #include "core/clock.hpp"
+#include "core/fifo.hpp"
 
 namespace diot {
 
@@ -27,7 +27,7 @@ class SubscriberGroup;
 /// of its group's.
 struct Subscription {
   Session* session = nullptr;
-  std::string filter;  ///< as the trie has it: in local names
+  std::string_view filter;  ///< as the trie has it: in local names; into the key of Session::subscriptions
   SubscribeOptions options;
   std::uint32_t id = 0;              ///< subscription identifier; 0: none
   bool own_only = false;             ///< came as "@own/…" with a wildcard first: matches no topic of others
@@ -54,15 +54,20 @@ struct Session {
   std::string user;                                                ///< whom it acts as; empty: anonymous
   bool unrestricted = true;                                        ///< nobody has to be asked what it may do
   std::map<std::string, Subscription, std::less<>> subscriptions;  ///< by the filter as the client gave it
-  std::unordered_set<PacketId> received;                           ///< QoS 2, PUBREL not yet
+  Fifo<PacketId> received;                                         ///< QoS 2, PUBREL not yet; ascending
   Ticket received_ticket = 0;                                      ///< of the newest change of them
   Outbox outbox;
   ClientConnection* connection = nullptr;
-  std::optional<Will> will;
+  std::unique_ptr<Will> will;           ///< null: none
   std::optional<Monotonic> will_due;    ///< the connection is gone, the will waits for its delay
   std::optional<Monotonic> expires_at;  ///< set while there is no connection
   WallMs disconnected_at = 0;
   std::uint64_t lost = 0;  ///< messages it was not given, not yet told
+
+  bool has_received(PacketId id);
+  void keep_received(PacketId id);
+  /// Whether it was there.
+  bool release_received(PacketId id);
 
   // Of the broker's current turn.
   bool unsaved_queue = false, unsaved_state = false, waits_for_disk = false;

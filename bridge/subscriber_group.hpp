@@ -43,7 +43,7 @@ inline bool is_usable_filter(std::string_view given) {
 class SubscriberGroup {
  public:
   SubscriberGroup(std::string key, const Subscription& first) : key_(std::move(key)) {
-    entry_.filter = first.filter;
+    entry_.filter = std::string_view(key_).substr(key_.size() - first.filter.size());
     entry_.own_only = first.own_only;
     entry_.group = this;
   }

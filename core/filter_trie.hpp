@@ -51,22 +51,29 @@ class FilterTrie {
     using is_transparent = void;
     std::size_t operator()(std::string_view level) const { return std::hash<std::string_view>{}(level); }
   };
+  struct Below;
+  /// Most nodes are a filter's last level, with nothing below them: that is made when it is used.
   struct Node {
     std::vector<Value> values;
-    std::unique_ptr<Node> any, rest;  ///< below "+", below "#"
-    std::unordered_map<std::string, std::unique_ptr<Node>, LevelHash, std::equal_to<>> literal;
-    bool empty() const { return values.empty() && !any && !rest && literal.empty(); }
+    std::unique_ptr<Below> below;  ///< null: nothing
+    bool empty() const { return values.empty() && !below; }
+  };
+  struct Below {
+    std::unique_ptr<Node> any, rest;  ///< "+", "#"
+    std::unordered_map<std::string, Node, LevelHash, std::equal_to<>> literal;
+    bool empty() const { return !any && !rest && literal.empty(); }
   };
 
   static Node& child_of(Node& node, std::string_view level) {
-    const auto made = [](std::unique_ptr<Node>& child) -> Node& {
+    if (!node.below) node.below = std::make_unique<Below>();
+    Below& below = *node.below;
+    if (level == "+" || level == "#") {
+      auto& child = level == "+" ? below.any : below.rest;
       if (!child) child = std::make_unique<Node>();
       return *child;
-    };
-    if (level == "+") return made(node.any);
-    if (level == "#") return made(node.rest);
-    const auto found = node.literal.find(level);
-    return made(found != node.literal.end() ? found->second : node.literal[std::string(level)]);
+    }
+    const auto found = below.literal.find(level);
+    return found != below.literal.end() ? found->second : below.literal[std::string(level)];
   }
 
   /// Removes branches that became empty on the way back.
@@ -77,33 +84,38 @@ class FilterTrie {
       node.values.erase(found);
       return true;
     }
+    if (!node.below) return false;
+    Below& below = *node.below;
     const auto level = levels.next();
     if (level == "+" || level == "#") {
-      auto& child = level == "+" ? node.any : node.rest;
+      auto& child = level == "+" ? below.any : below.rest;
       if (!child || !erase_below(*child, levels, value)) return false;
       if (child->empty()) child.reset();
-      return true;
+    } else {
+      const auto child = below.literal.find(level);
+      if (child == below.literal.end() || !erase_below(child->second, levels, value)) return false;
+      if (child->second.empty()) below.literal.erase(child);
     }
-    const auto child = node.literal.find(level);
-    if (child == node.literal.end() || !erase_below(*child->second, levels, value)) return false;
-    if (child->second->empty()) node.literal.erase(child);
+    if (below.empty()) node.below.reset();
     return true;
   }
 
   /// `system`: the next level is the first one and starts with "$", which no wildcard matches.
   template <class Visit>
   static void match_below(const Node& node, Levels levels, bool system, Visit& visit) {
-    if (node.rest && !system)
-      for (const Value& value : node.rest->values) visit(value);
+    const Below* const below = node.below.get();
+    if (below && below->rest && !system)
+      for (const Value& value : below->rest->values) visit(value);
     if (levels.done()) {
       for (const Value& value : node.values) visit(value);
       return;
     }
+    if (!below) return;
     const auto level = levels.next();
-    if (node.any && !system) match_below(*node.any, levels, false, visit);
-    if (node.literal.empty()) return;
-    if (const auto child = node.literal.find(level); child != node.literal.end())
-      match_below(*child->second, levels, false, visit);
+    if (below->any && !system) match_below(*below->any, levels, false, visit);
+    if (below->literal.empty()) return;
+    if (const auto child = below->literal.find(level); child != below->literal.end())
+      match_below(child->second, levels, false, visit);
   }
 
   Node root_;
