@@ -140,7 +140,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void on_connect(ClientConnection& connection, const RawPacket& packet);
   void accept_connect(ClientConnection& connection, Connect connect, std::string user, Bytes last_proof = {});
   void refuse_connect(ClientConnection& connection, Reason reason, std::string_view why);
-  Session* find_session(const std::string& client_id);
+  Session* find_session(std::string_view client_id);
   Session* begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped);
   void on_disconnect(ClientConnection& connection, const RawPacket& packet);
   /// Ends the connection for a violation, telling a 5.0 client why.
@@ -214,7 +214,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   const Monotonic started_;
 
   Spool spool_;
-  std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
+  std::unordered_map<std::string_view, std::unique_ptr<Session>> sessions_;  ///< by their own client_id
   FilterTrie<Subscription*> trie_;
   std::map<std::string, std::unique_ptr<SubscriberGroup>, std::less<>> groups_;  ///< by name ‖ "/" ‖ filter
   std::unordered_map<ConnectionId, std::unique_ptr<ClientConnection>> connections_;

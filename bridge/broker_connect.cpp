@@ -159,7 +159,7 @@ void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::st
   drop_connection(connection, true);
 }
 
-Session* Broker::find_session(const std::string& client_id) {
+Session* Broker::find_session(std::string_view client_id) {
   const auto found = sessions_.find(client_id);
   return found == sessions_.end() ? nullptr : found->second.get();
 }
@@ -185,7 +185,9 @@ Session* Broker::begin_session(const Connect& connect, const std::string& client
   if (session) return session;
   if (sessions_.size() >= limits::sessions_max) return nullptr;
   auto made = std::make_unique<Session>(store_, spool_, client_id, random_.u64(), connect.session_expiry_seconds);
-  return sessions_.emplace(client_id, std::move(made)).first->second.get();
+  session = made.get();
+  sessions_.emplace(session->client_id, std::move(made));
+  return session;
 }
 
 void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet) {
@@ -296,7 +298,10 @@ void Broker::end_session(Session& session) {
   }
   std::erase(unsaved_, &session);
   std::erase(waiting_sessions_, &session);
-  sessions_.erase(sessions_.find(session.client_id));
+  // The map's key is the session's own.
+  const auto found = sessions_.find(session.client_id);
+  const std::unique_ptr<Session> last = std::move(found->second);
+  sessions_.erase(found);
 }
 
 /// At the turn's end the session's own row is put.

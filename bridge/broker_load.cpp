@@ -106,7 +106,7 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   auto made =
       std::make_unique<Session>(store_, spool_, client_id, row.number, std::max<std::uint32_t>(row.expiry_seconds, 1));
   Session& session = *made;
-  sessions_[client_id] = std::move(made);
+  sessions_.emplace(session.client_id, std::move(made));
   session.expiry_seconds = row.expiry_seconds;
   session.lost = row.lost;
   session.user = row.user;

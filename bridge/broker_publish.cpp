@@ -61,7 +61,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
   }
 
   Outcome outcome;
-  if (!check_topic(in.topic)) {
+  if (!check_mqtt_topic(in.topic)) {
     ++counts_.publish_not_permitted;
     outcome = {Reason::topic_name_invalid, 0, "no such topic can be: a wrong handle after '@', or too many levels"};
   } else if (in.properties.payload_format == 1 && !is_mqtt_utf8(as_text(in.payload))) {
@@ -72,8 +72,8 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
     message->payload = to_bytes(in.payload);
     message->qos = in.qos;
     message->retain = in.retain;
-    message->properties = std::move(in.properties);
-    message->received = clock_.monotonic();
+    if (connection.is_v5()) message->properties = std::move(in.properties);
+    message->received = connection.last_received;
     outcome = publish(message, &session);
   }
   if (!wants_answer) return;
@@ -151,7 +151,8 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     ++counts_.publish_not_permitted;
     return {Reason::not_authorized, 0, why};
   };
-  if (Levels(message->topic).next() == "$SYS") return refuse("$SYS is the broker's own");
+  if (message->topic.starts_with('$') && Levels(message->topic).next() == "$SYS")
+    return refuse("$SYS is the broker's own");
   if (foreign && overlay_.route_of(message->topic) == Route::not_permitted)
     return refuse("this node may not write that topic of another home");
   if (from && !may(*from, Access::publish, message->topic)) return refuse("this client may not publish to that topic");

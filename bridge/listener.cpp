@@ -9,15 +9,18 @@
 
 #include <array>
 #include <asio/basic_socket_acceptor.hpp>
+#include <asio/basic_stream_socket.hpp>
+#include <asio/basic_waitable_timer.hpp>
 #include <asio/buffer.hpp>
 #include <asio/generic/stream_protocol.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/post.hpp>
-#include <asio/steady_timer.hpp>
-#include <optional>
+#include <asio/wait_traits.hpp>
+#include <chrono>
+#include <memory>
 #include <unordered_map>
-#include <unordered_set>
+#include <vector>
 
 #include "bridge/proxy_protocol.hpp"
 #include "bridge/text_file.hpp"
@@ -30,6 +33,12 @@ namespace diot {
 namespace {
 
 using Stream = asio::generic::stream_protocol;
+// Of an io_context and nothing else: an executor that could be any costs a connection 100 bytes, and time.
+using Executor = asio::io_context::executor_type;
+using Socket = asio::basic_stream_socket<Stream, Executor>;
+using Acceptor = asio::basic_socket_acceptor<Stream, Executor>;
+using Timer =
+    asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
 constexpr std::size_t read_buffer_bytes = 64 << 10;
 /// Reads in a row from one connection before the others have their turn.
@@ -111,11 +120,11 @@ struct Listener::Shared {
   Broker* broker;  ///< nullptr: the listener is gone
   const ListenerConfig config;
   std::shared_ptr<const TlsContext> tls;  ///< null: none
-  asio::basic_socket_acceptor<Stream> acceptor;
-  asio::steady_timer pause;
+  Acceptor acceptor;
+  Timer pause;
   bool failing = false;  ///< the last accept did, and it was said
   std::string address;
-  std::unordered_set<std::shared_ptr<Client>> clients;
+  std::vector<std::shared_ptr<Client>> clients;            ///< each knows its place
   std::unordered_map<std::string, std::size_t> half_open;  ///< in their handshakes, by host
   std::size_t half_open_count = 0;
   std::array<std::uint8_t, read_buffer_bytes> buffer;  ///< what one read brought; used up before the next one
@@ -125,8 +134,8 @@ struct Listener::Shared {
 /// One connection. Kept by Shared::clients until its socket is closed.
 class Listener::Client final : public ClientTransport, public std::enable_shared_from_this<Client> {
  public:
-  Client(std::shared_ptr<Shared> shared, Stream::socket socket)
-      : shared_(std::move(shared)), socket_(std::move(socket)) {}
+  Client(std::shared_ptr<Shared> shared, Socket socket)
+      : shared_(std::move(shared)), socket_(std::move(socket)), place_(shared_->clients.size()) {}
 
   void start(const std::string& peer) {
     if (!shared_->wraps()) {
@@ -172,7 +181,12 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     socket_.close(ignored);
     timer_.reset();
     leave_half_open();
-    shared_->clients.erase(shared_from_this());
+    const auto self = shared_from_this();
+    auto& clients = shared_->clients;
+    if (place_ >= clients.size() || clients[place_] != self) return;  // it has gone before
+    clients.back()->place_ = place_;
+    clients[place_] = std::move(clients.back());
+    clients.pop_back();
   }
 
  private:
@@ -197,7 +211,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   }
 
   void close_after(std::chrono::milliseconds time) {
-    timer_ = std::make_unique<asio::steady_timer>(shared_->io, time);
+    timer_ = std::make_unique<Timer>(shared_->io, time);
     timer_->async_wait([self = shared_from_this()](std::error_code error) {
       if (!error) self->shut();
     });
@@ -206,7 +220,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   void wait_to_read() {
     if (waits_to_read_ || !socket_.is_open()) return;
     waits_to_read_ = true;
-    socket_.async_wait(Stream::socket::wait_read, [self = shared_from_this()](std::error_code error) {
+    socket_.async_wait(Socket::wait_read, [self = shared_from_this()](std::error_code error) {
       self->waits_to_read_ = false;
       if (!error) self->read();
     });
@@ -300,7 +314,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
   }
 
   void wait_to_write() {
-    socket_.async_wait(Stream::socket::wait_write, [self = shared_from_this()](std::error_code error) {
+    socket_.async_wait(Socket::wait_write, [self = shared_from_this()](std::error_code error) {
       if (!error && self->socket_.is_open()) self->write_rest();
     });
   }
@@ -317,18 +331,19 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
 
   void finish_writing() {
     std::error_code ignored;
-    socket_.shutdown(Stream::socket::shutdown_send, ignored);
+    socket_.shutdown(Socket::shutdown_send, ignored);
     wait_to_read();  // until the other end closes too
   }
 
   std::shared_ptr<Shared> shared_;
-  Stream::socket socket_;
+  Socket socket_;
+  std::size_t place_;  ///< in Shared::clients
   ConnectionId id_{};
   std::unique_ptr<Wrap> wrap_;  ///< null: plain TCP or a plain unix socket
   Bytes unsent_;
   std::size_t unsent_at_ = 0;
-  std::unique_ptr<asio::steady_timer> timer_;  ///< null: no deadline
-  bool opened_ = false;                        ///< the broker has it
+  std::unique_ptr<Timer> timer_;  ///< null: no deadline
+  bool opened_ = false;           ///< the broker has it
   bool reading_ = true, waits_to_read_ = false, closing_ = false, broken_ = false;
 };
 
@@ -381,7 +396,7 @@ Result<std::unique_ptr<Listener>> Listener::open(asio::io_context& io, Broker& b
 }
 
 void Listener::accept(const std::shared_ptr<Shared>& shared) {
-  shared->acceptor.async_accept([shared](std::error_code error, Stream::socket socket) {
+  shared->acceptor.async_accept([shared](std::error_code error, Socket socket) {
     if (!shared->broker || !shared->acceptor.is_open()) return;
     if (error) {
       if (!std::exchange(shared->failing, true))
@@ -407,7 +422,7 @@ void Listener::accept(const std::shared_ptr<Shared>& shared) {
                           half_open->second >= limits::half_open_clients_per_address);
     if (!unusable && !crowded && !shared->broker->full() && shared->clients.size() < shared->config.max_connections) {
       auto client = std::make_shared<Client>(shared, std::move(socket));
-      shared->clients.insert(client);
+      shared->clients.push_back(client);
       client->start(peer);
     }
     accept(shared);
@@ -417,7 +432,7 @@ void Listener::accept(const std::shared_ptr<Shared>& shared) {
 Listener::~Listener() {
   shared_->broker = nullptr;
   stop();
-  for (const auto& client : std::unordered_set(shared_->clients)) client->shut();
+  for (const auto& client : std::vector(shared_->clients)) client->shut();
 }
 
 const std::string& Listener::address() const { return shared_->address; }

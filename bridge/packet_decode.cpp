@@ -1,5 +1,7 @@
 #include "bridge/packet.hpp"
 
+#include "core/topic.hpp"
+
 namespace diot {
 
 namespace {
@@ -218,16 +220,16 @@ Parsed<Connack> decode_connack(const RawPacket& packet, Protocol protocol) {
 
 Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
   PacketReader in(packet.body);
-  Publish publish;
+  Parsed<Publish> out(tl::in_place);  // filled where the caller has it: it is large, and there are many of it
+  Publish& publish = *out;
   publish.dup = packet.flags & 8;
   publish.retain = packet.flags & 1;
   const int qos = packet.flags >> 1 & 3;
-  if (qos == 3) return violates(Reason::malformed_packet, "a QoS of 3");
+  if (qos == 3) in.fail(Reason::malformed_packet, "a QoS of 3");
   publish.qos = static_cast<Qos>(qos);
-  if (qos == 0 && publish.dup) return violates(Reason::malformed_packet, "DUP set in a PUBLISH of QoS 0");
+  if (qos == 0 && publish.dup) in.fail(Reason::malformed_packet, "DUP set in a PUBLISH of QoS 0");
   publish.topic = in.text();
-  if (publish.topic.find_first_of("+#") != std::string_view::npos)
-    in.fail(Reason::malformed_packet, "a topic name with a wildcard");
+  if (holds_wildcard(publish.topic)) in.fail(Reason::malformed_packet, "a topic name with a wildcard");
   if (qos > 0) publish.packet_id = read_packet_id(in);
   if (protocol == Protocol::mqtt_5) {
     in.properties(PropertyPlace{3}, [&](const PropertyValue& value) {
@@ -245,7 +247,8 @@ Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
     in.fail(Reason::malformed_packet, "an empty topic name");
   }
   publish.payload = in.take_rest();
-  return finished(in, std::move(publish));
+  if (!in.ok()) out = tl::unexpected<Violation>(in.violation());
+  return out;
 }
 
 Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol protocol) {

@@ -37,11 +37,16 @@ Result<void> check_handle(std::string_view handle);
 /// A topic name to publish to: 1 to 65,535 bytes of well-formed UTF-8 without U+0000, no wildcard; a first level that
 /// starts with "@" must be "@" or "@" ‖ a valid handle. Errc::limit beyond limits::topic_levels_max levels.
 Result<void> check_topic(std::string_view topic);
-/// The same for a filter: `#` only as the whole last level, `+` only as a whole level, neither within the "@…" level.
+/// What check_topic adds to MQTT's own rules, for a topic that the codec took: the levels' number and the "@" level.
+Result<void> check_mqtt_topic(std::string_view topic);
+/// The same as check_topic for a filter: `#` only as the whole last level, `+` only as a whole level, neither within the "@…" level.
 /// `$share/…` is not looked into: split it first.
 Result<void> check_filter(std::string_view filter);
 /// MQTT's UTF-8 string rule: well-formed, no surrogates, no U+0000.
 bool is_mqtt_utf8(std::string_view text);
+
+/// A '+' or a '#' is anywhere in it.
+bool holds_wildcard(std::string_view text);
 
 /// MQTT 5.0 section 4.7.3. A leading wildcard does not match a first level that starts with "$". Both are valid.
 bool matches(std::string_view filter, std::string_view topic);
