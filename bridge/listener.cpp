@@ -47,8 +47,8 @@ constexpr int reads_in_a_row = 4;
 constexpr auto linger = std::chrono::seconds(2);
 /// After a failing accept (mostly: no file descriptors left).
 constexpr auto accept_pause = std::chrono::milliseconds(200);
-/// A write buffer that grew beyond this is not kept.
-constexpr std::size_t kept_buffer_bytes = 64 << 10;
+/// What a connection's layers write to; one that grew beyond this is not kept.
+constexpr std::size_t kept_buffer_bytes = 4 << 10;
 
 /// "host:port"; of a unix socket "unix".
 std::string to_text(const Stream::endpoint& endpoint) {
@@ -153,8 +153,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     if (!wrap_) return send_to_socket(output);
     if (!wrap_->layers->send(output, wrap_->down)) fail_soon();
     output.clear();
-    if (output.capacity() > kept_buffer_bytes) Bytes().swap(output);
-    send_to_socket(wrap_->down);
+    send_down();
   }
 
   std::size_t unsent_bytes() const override { return unsent_.size() - unsent_at_; }
@@ -169,7 +168,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     if (std::exchange(closing_, true)) return;
     if (wrap_) {
       wrap_->layers->close(wrap_->down);
-      send_to_socket(wrap_->down);
+      send_down();
     }
     close_after(linger);
     if (unsent_bytes() == 0 || broken_) finish_writing();
@@ -248,7 +247,7 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     up.clear();
     const auto taken = wrap_->layers->receive(bytes, up, wrap_->down);
     // Before the broker's own output, which goes through the layers on top of this.
-    send_to_socket(wrap_->down);
+    send_down();
     if (wrap_->half_open && wrap_->layers->established()) {
       leave_half_open();
       timer_.reset();
@@ -282,6 +281,12 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     asio::post(shared_->io, [self = shared_from_this()] {
       if (self->socket_.is_open()) self->lost();
     });
+  }
+
+  /// What the layers made of the output.
+  void send_down() {
+    send_to_socket(wrap_->down);
+    if (wrap_->down.capacity() > kept_buffer_bytes) Bytes().swap(wrap_->down);
   }
 
   void send_to_socket(Bytes& output) {

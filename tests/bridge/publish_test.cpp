@@ -49,6 +49,28 @@ TEST(Publishing, Qos2IsDeliveredOnceWhateverIsSentAgain) {
   }
 }
 
+TEST(Publishing, IdentifiersOfQos2AreKnownInAnyOrder) {
+  World world;
+  TestClient pub(world), sub(world);
+  pub.connect("pub");
+  sub.connect("sub");
+  sub.subscribe("t", 0);
+  sub.take();
+  const PacketId ids[] = {65'534, 65'535, 1, 300, 2};
+  for (const PacketId id : ids) pub.publish("t", "x", 2, id);
+  EXPECT_EQ(sub.take().size(), 5u);
+  pub.pubrel(1);
+  pub.take();
+  for (const PacketId id : ids) pub.publish("t", "again", 2, id, false, nullptr, true);
+  EXPECT_THAT(pub.take(), ElementsAre("PUBREC #65534", "PUBREC #65535", "PUBREC #1", "PUBREC #300", "PUBREC #2"));
+  EXPECT_THAT(sub.take(), ElementsAre("PUBLISH t=again"));
+  for (const PacketId id : {PacketId{2}, PacketId{65'535}, PacketId{300}, PacketId{65'534}, PacketId{1}})
+    pub.pubrel(id);
+  pub.pubrel(300);
+  EXPECT_THAT(pub.take(), ElementsAre("PUBCOMP #2", "PUBCOMP #65535", "PUBCOMP #300", "PUBCOMP #65534", "PUBCOMP #1",
+                                      "PUBCOMP #300 0x92"));
+}
+
 TEST(Publishing, UnknownIdentifiersAreAnsweredNotPunished) {
   World world;
   TestClient client(world), old(world, v3);

@@ -37,6 +37,31 @@ TEST(Topic, accepts_what_mqtt_accepts) {
   EXPECT_TRUE(check_topic(std::string(65535, 'x')));
 }
 
+TEST(Topic, every_byte_of_it_is_looked_at) {
+  for (std::size_t size = 1; size <= 24; ++size)
+    for (std::size_t at = 0; at < size; ++at) {
+      std::string text(size, 'x');
+      EXPECT_TRUE(is_mqtt_utf8(text));
+      EXPECT_FALSE(holds_wildcard(text));
+      for (const char wildcard : {'+', '#'}) {
+        text[at] = wildcard;
+        EXPECT_TRUE(is_mqtt_utf8(text));
+        EXPECT_TRUE(holds_wildcard(text)) << text;
+      }
+      for (const char bad : {'\0', '\x80', '\xff'}) {
+        text[at] = bad;
+        EXPECT_FALSE(is_mqtt_utf8(text)) << size << ' ' << at;
+        EXPECT_FALSE(holds_wildcard(text)) << size << ' ' << at;
+      }
+      // Neighbours of what is looked for: a borrow between bytes would take them for it.
+      for (const char neighbour : {'\1', '\x7f', '*', ',', '"', '$'}) {
+        text[at] = neighbour;
+        EXPECT_TRUE(is_mqtt_utf8(text)) << size << ' ' << at;
+        EXPECT_FALSE(holds_wildcard(text)) << size << ' ' << at;
+      }
+    }
+}
+
 TEST(Topic, refuses_the_rest_and_says_why) {
   for (const auto* bad : {"", "a/+", "#", "a+b", "a#", "@Alice/x", "@al", "@+/x", "\xff", "a\xed\xa0\x80"})
     EXPECT_EQ(check_topic(bad).error().code, Errc::invalid) << bad;
