@@ -112,6 +112,41 @@ TEST(ImportMosquitto, WhatMosquittoWouldRefuseIsRefused) {
   EXPECT_THAT(import_mosquitto("certfile\n", "/", base()).error().message, HasSubstr("needs a value"));
 }
 
+TEST(ImportMosquitto, WhatTheConfigurationWouldRefuseIsLeftOutAndSaid) {
+  const auto imported = import(R"(
+listener 1883
+listener 8883 no where
+listener 8884
+certfile /srv/server.crt
+listener 8885
+require_certificate true
+connection a
+address hub:x
+topic # in
+connection b
+address hub.example
+topic # in
+remote_password secret
+connection c
+address hub.example
+topic # in
+connection c
+address other.example
+topic # in
+)");
+  ASSERT_EQ(imported.config.listeners.size(), 1u);
+  EXPECT_EQ(imported.config.listeners[0].listen, "0.0.0.0:1883");
+  ASSERT_EQ(imported.config.upstreams.size(), 1u);
+  EXPECT_EQ(imported.config.upstreams[0].address, "hub.example:1883");
+  EXPECT_THAT(imported.notes, Contains(HasSubstr("8884 is left out: listener: certificate and key need each other")));
+  EXPECT_THAT(imported.notes, Contains(HasSubstr("8885 is left out: listener: require_certificate needs client_ca")));
+  EXPECT_THAT(imported.notes, Contains(HasSubstr("'a' is left out: upstream.address: 'hub:x")));
+  EXPECT_THAT(imported.notes, Contains(HasSubstr("'b' is left out: upstream: password_file needs user")));
+  EXPECT_THAT(imported.notes, Contains(HasSubstr("a second connection 'c' is left out")));
+  expect_in_order(imported);
+  EXPECT_THAT(import_mosquitto("acl_file \xff\n", "/", base()).error().message, HasSubstr("line 1: acl_file"));
+}
+
 TEST(ImportMosquitto, AnyTextIsTranslatedOrRefused) {
   const std::vector<std::string> words{"listener",
                                        "1883",
@@ -140,7 +175,7 @@ TEST(ImportMosquitto, AnyTextIsTranslatedOrRefused) {
   EXPECT_TRUE(rc::check([&] {
     std::string text;
     for (int count = *rc::gen::inRange(0, 40); count > 0; --count) text += *rc::gen::elementOf(words) + " ";
-    (void)import_mosquitto(text, "/etc", base());
+    if (const auto imported = import_mosquitto(text, "/etc", base())) expect_in_order(*imported);
   }));
 }
 

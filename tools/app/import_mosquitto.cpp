@@ -8,9 +8,11 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "core/address.hpp"
 #include "core/limits.hpp"
+#include "core/topic.hpp"
 
 namespace diot {
 
@@ -120,6 +122,7 @@ class Importer {
     const auto wrong = [&](std::string_view what) { return fail(Errc::invalid, fmt::format("{} {}", keyword, what)); };
     if (std::ranges::find(settled, keyword) != settled.end()) return {};
     if (value.empty()) return wrong("needs a value");
+    if (!is_mqtt_utf8(value)) return wrong("has a value that is not UTF-8");
     if (keyword == "listener" || keyword == "port") return take_listener(keyword, value);
     if (keyword == "bind_address") {
       auto& there = listener();
@@ -128,6 +131,8 @@ class Importer {
       return {};
     }
     if (keyword == "connection") {
+      if (out_.config.upstreams.size() >= limits::upstreams_max)
+        return fail(Errc::limit, fmt::format("there are more than {} connections", limits::upstreams_max));
       UpstreamConfig made;
       for (const char c : value.substr(0, 32))
         made.name += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
@@ -278,6 +283,33 @@ class Importer {
     });
     for (auto& each : out_.config.upstreams)
       if (each.psk_identity.empty() != each.psk_file.empty()) each.psk_identity.clear(), each.psk_file.clear();
+    std::set<std::string> names;
+    keep_in_order(out_.config.listeners, &Config::listeners,
+                  [&](const auto& each, auto why) { whole(fmt::format("{} is left out: {}", each.listen, why)); });
+    keep_in_order(out_.config.upstreams, &Config::upstreams, [&](const auto& each, auto why) {
+      whole(fmt::format("the connection '{}' is left out: {}", each.name, why));
+    });
+    std::erase_if(out_.config.upstreams, [&](const UpstreamConfig& each) {
+      const bool again = !names.insert(each.name).second;
+      if (again) whole(fmt::format("a second connection '{}' is left out: give it another name", each.name));
+      return again;
+    });
+  }
+
+  /// Leaves out what the configuration would refuse, which judges each table by itself.
+  template <class T, class Refused>
+  void keep_in_order(std::vector<T>& tables, std::vector<T> Config::*place, Refused refused) {
+    std::erase_if(tables, [&](const T& each) {
+      Config alone;
+      alone.handle = out_.config.handle;
+      (alone.*place).push_back(each);
+      const auto checked = parse_config(to_toml(alone), "");
+      if (checked) return false;
+      std::string_view why = checked.error().message;  // ":LINE:COLUMN: what is wrong", and more behind a newline
+      why = why.substr(0, why.find('\n'));
+      refused(each, why.substr(std::min(why.size(), why.find(": ") + 2)));
+      return true;
+    });
   }
 
   const std::string& folder_;
