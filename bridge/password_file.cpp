@@ -160,7 +160,7 @@ Result<PasswordFile> PasswordFile::parse(std::string_view text) {
   PasswordFile out;
   for (int number = 1; !text.empty(); ++number) {
     auto line = cut(text, '\n');
-    if (line.ends_with('\r')) line.remove_suffix(1);
+    while (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
     if (line.front() == '#') {
       out.comments_ += fmt::format("{}\n", line);

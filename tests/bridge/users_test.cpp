@@ -56,6 +56,12 @@ TEST(PasswordFile, WhatIsMadeIsReadAgain) {
   EXPECT_EQ(record.scram->stored_key, file.users().at("alice").scram->stored_key);
 }
 
+TEST(PasswordFile, LineEndsOfOtherSystemsAreNotKept) {
+  const auto once =
+      PasswordFile::parse("# devices\r\r\n" + pbkdf2_line.substr(0, pbkdf2_line.size() - 1) + "\r\n").value();
+  EXPECT_EQ(once.text(), "# devices\n" + pbkdf2_line);
+}
+
 TEST(PasswordFile, WhatIsWrongIsNamedWithItsLine) {
   const auto error_of = [](const std::string& text) {
     const auto parsed = PasswordFile::parse(text);
