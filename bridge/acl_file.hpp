@@ -7,9 +7,9 @@
 //   topic deny house/safe
 //   pattern write devices/%u/#    for everybody: %u is the user's name, %c the client identifier
 //
-// Nothing that is not allowed here is allowed. `deny` lines come before all others, wherever they stand. As with `$…`,
-// a topic `@handle/…` of another home can be written only through a line that begins with "@": whoever may write `#`
-// here may not command others.
+// Nothing that is not allowed here is allowed. A client's own lines come before patterns; among each `deny` lines come
+// before all others, wherever they stand. As with `$…`, a topic `@handle/…` of another home can be written only through
+// a line that begins with "@": whoever may write `#` here may not command others.
 
 #include <map>
 #include <string>
