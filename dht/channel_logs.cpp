@@ -15,13 +15,19 @@ constexpr std::size_t prune_rows_max = 1000;  // at once
 
 }  // namespace
 
+std::optional<BatchView> signed_header(ByteView bytes, const ChannelId& channel, const NodeId& writer,
+                                       const NetworkId& network) {
+  auto batch = BatchView::parse(bytes);
+  if (!batch || !batch->body.empty() || batch->header.stream != Stream::durable || batch->header.channel != channel ||
+      batch->header.writer != writer || !batch->verify(network))
+    return std::nullopt;
+  return std::move(*batch);
+}
+
 std::optional<BatchHeader> proven_header(const wire::Position& position, const ChannelId& channel,
                                          const NetworkId& network) {
-  const auto batch = BatchView::parse(position.header);
-  if (!batch || !batch->body.empty() || batch->header.stream != Stream::durable || batch->header.channel != channel ||
-      batch->header.writer != position.writer || advanced(batch->header, batch->header_hash) != position.cursor ||
-      !batch->verify(network))
-    return std::nullopt;
+  const auto batch = signed_header(position.header, channel, position.writer, network);
+  if (!batch || advanced(batch->header, batch->header_hash) != position.cursor) return std::nullopt;
   return batch->header;
 }
 

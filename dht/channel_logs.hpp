@@ -25,6 +25,9 @@ struct LogEnd {
   HybridTime time = 0;  ///< of that header: no later one is below it
 };
 
+/// A header without its body, signed by `writer` for the durable log of `channel`; nullopt if the bytes are anything else.
+std::optional<BatchView> signed_header(ByteView bytes, const ChannelId& channel, const NodeId& writer,
+                                       const NetworkId& network);
 /// The header that proves a place in the log of a channel; nullopt if nothing does.
 std::optional<BatchHeader> proven_header(const wire::Position& position, const ChannelId& channel,
                                          const NetworkId& network);

@@ -7,6 +7,7 @@
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"
+#include "dht/records.hpp"
 
 namespace diot {
 
@@ -317,15 +318,13 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
   for (std::uint32_t index = 0; index < records.size(); ++index) {
     const OpenRecord& record = records[index];
     if (!record.is_value) continue;
-    auto proof = batch->proof_of(index);
-    expect(proof.has_value(), "a record of our own has no proof");
-    const Stamp stamp{header.time, header.writer, header.incarnation, header.first_seq + index};
-    if (!context_.retained.set(record.topic, {record.message, stamp, id, std::move(*proof), 0}))
-      context_.count("retained refused");
+    RetainedValue value = retained_from(*batch, index, record.message);
+    expect(!value.proof.empty(), "a record of our own has no proof");
+    if (!context_.retained.set(record.topic, std::move(value))) context_.count("retained refused");
   }
   channel.durable_records += header.count;
   ++channel.durable_batches;
-  logs_.append(id, *batch, wire);
+  logs_.append(id, *batch, std::move(wire));  // a view stays good: the bytes keep their place
 }
 
 void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
@@ -409,27 +408,13 @@ void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch
     if (!record || !record->retain || !check_topic(record->topic)) continue;
     const ShareRecord* share = shares_.of_topic(record->topic);
     if (!share || share->channel != id) continue;
-    RetainedValue value;
-    value.stamp = {batch.header.time, batch.header.writer, batch.header.incarnation, batch.header.first_seq + index};
-    value.channel = id;
-    if (auto proof = batch.proof_of(index)) value.proof = std::move(*proof);
+    MessagePtr message;
     if (record->kind == RecordKind::message) {
-      auto message = std::make_shared<Message>();
-      message->topic = record->topic;
-      message->payload = record->payload;
-      message->qos = record->qos;
-      message->retain = true;
-      message->properties = record->properties;
-      message->received = context_.clock.monotonic();
-      if (auto& expiry = message->properties.expiry_seconds) {
-        const auto age = context_.age_seconds(batch.header.time);
-        if (*expiry <= age) continue;
-        *expiry -= age;
-      }
-      value.message = std::move(message);
+      message =
+          message_from(*record, record->topic, context_.clock.monotonic(), context_.age_seconds(batch.header.time));
+      if (!message) continue;
     }
-    const MessagePtr message = value.message;
-    const auto newer = context_.retained.set(record->topic, std::move(value));
+    const auto newer = context_.retained.set(record->topic, retained_from(batch, index, message));
     if (newer && *newer && message) context_.broker->deliver_retained(message);
   }
 }

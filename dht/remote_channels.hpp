@@ -97,6 +97,7 @@ class RemoteChannels {
     Bytes catalogue;               ///< as signed
     std::map<ChannelId, ShareRecord> shares;
     bool known = false;
+    bool wanted() const { return !filters.empty() || !for_members.empty(); }
   };
   struct LivePlace {
     Incarnation incarnation;
@@ -131,6 +132,7 @@ class RemoteChannels {
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
   };
 
+  // remote_channels.cpp: who wants what, and who is asked for it
   void ask(Owner& owner, const std::string& handle, const NodeId& peer, LinkId link);
   void ask_owners(Owner& owner, const std::string& handle);
   /// Whether some node of the owner is not linked, so that other members are needed.
@@ -148,9 +150,11 @@ class RemoteChannels {
   bool knows_enough(const Channel& channel, LinkId link) const;
   void leave(const ChannelId& id, bool share_ended);
   void forget(const ChannelId& id);
+  // remote_logs.cpp: what comes
+  Result<void> load_forks();
   /// The log's end as the peer tells it, if it is to be believed.
   std::optional<LogEnd> believed(const ChannelId& id, const wire::Position& position, const NodeId& peer) const;
-  void take_in(const ChannelId& id, Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
+  void take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
   void on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer);

@@ -1,0 +1,358 @@
+// What comes over a joined channel: places, batches, gaps, forks, records and retained values.
+
+#include "core/limits.hpp"
+#include "core/topic.hpp"
+#include "dht/records.hpp"
+#include "dht/remote_channels.hpp"
+
+namespace diot {
+
+namespace {
+
+constexpr std::string_view fork_prefix = "fork/";
+constexpr WallMs retained_ahead_ms_max = 5 * 60 * 1000;
+constexpr auto missing_retry = std::chrono::seconds(20);
+
+Bytes fork_key(const ChannelId& channel, const NodeId& writer) {
+  Bytes key = to_bytes(fork_prefix);
+  append(key, channel);
+  append(key, writer);
+  return key;
+}
+
+}  // namespace
+
+RemoteChannels::Channel* RemoteChannels::joined(LinkId link, const ChannelId& id) {
+  const auto found = channels_.find(id);
+  if (found == channels_.end()) return nullptr;
+  const auto join = found->second.joins.find(link);
+  return join != found->second.joins.end() && join->second.joined ? &found->second : nullptr;
+}
+
+void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::ChannelHeads& heads) {
+  const auto found = channels_.find(heads.channel);
+  if (found == channels_.end()) return;
+  Channel& channel = found->second;
+  const auto join = channel.joins.find(link);
+  if (join == channel.joins.end()) return;
+  if (!heads.error.empty()) {
+    join->second.joined = false;  // the catalogue that tells why may be on its way, else it is asked again
+    if (channel.snapshot_from == link) channel.snapshot_from.reset();
+    context_.count("joins refused");
+    return;
+  }
+  join->second.joined = true;
+  for (const auto& position : heads.positions) {
+    if (!context_.speaks_for(position.writer, channel.handle)) continue;
+    join->second.ends[position.writer] = position.cursor;
+    if (channel.followed.contains(position.writer)) {
+      // Another member told us where to begin while this one was asked: it goes on from its own end, perhaps behind a gap.
+      const LogEnd* end = logs_.end(heads.channel, position.writer);
+      if (!join->second.told.contains(position.writer) && end && is_behind(end->cursor, position.cursor))
+        on_missing(link, heads.channel, channel, position.writer);
+      continue;
+    }
+    auto told = believed(heads.channel, position, peer);
+    if (!told) {
+      context_.count("places in logs not believed");
+      continue;
+    }
+    const LogEnd* end = logs_.end(heads.channel, position.writer);
+    if (!end || is_behind(end->cursor, told->cursor)) logs_.jump(heads.channel, position.writer, std::move(*told));
+    channel.followed.insert(position.writer);
+    channel.since[position.writer] = logs_.end(heads.channel, position.writer)->cursor;
+  }
+}
+
+std::optional<LogEnd> RemoteChannels::believed(const ChannelId& id, const wire::Position& position,
+                                               const NodeId& peer) const {
+  if (const auto header = proven_header(position, id, context_.network()))
+    return LogEnd{position.cursor, position.header, header->time};
+  // A writer may tell its own log's end, and nobody gains by saying that a log has not begun.
+  if (position.header.empty() && (peer == position.writer || position.cursor == Cursor{}))
+    return LogEnd{position.cursor, {}, 0};
+  return std::nullopt;
+}
+
+void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held) {
+  const BatchHeader& header = batch.header;
+  Channel* channel = joined(link, header.channel);
+  if (!channel) return context_.count("batches of channels not joined");
+  if (!context_.speaks_for(header.writer, channel->handle)) return context_.count("batches of strangers");
+  if (batch.body.empty()) return context_.count("batches without a body");
+
+  if (header.stream == Stream::live) {
+    LivePlace& place = channel->live[header.writer];
+    if (header.incarnation < place.incarnation ||
+        (header.incarnation == place.incarnation && header.first_seq <= place.seq))
+      return context_.count("live batches seen before");
+    if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
+    if (const auto fork = forks_.find({header.channel, header.writer});
+        fork != forks_.end() && fork->second.incarnation == header.incarnation)
+      return context_.count("batches of a copied node");
+    if (header.incarnation == place.incarnation) channel->live_lost += header.first_seq - place.seq - 1;
+    place = {header.incarnation, header.last_seq()};
+    channel->live_records += header.count;
+    logs_.pass_live(header.channel, header.count, held.age_seconds, held.batch, link);
+    return take_in(*channel, batch, held.age_seconds);
+  }
+
+  const LogEnd* end = logs_.end(header.channel, header.writer);
+  if (!end || !channel->followed.contains(header.writer)) return context_.count("batches of logs without a place");
+  Step step = judge(end->cursor, header);
+  if (step == Step::seen) {
+    // The same once more, or something else under the same numbers?
+    const auto known = logs_.find(header.channel, header.writer, header.incarnation, header.first_seq);
+    const auto same = known ? BatchView::parse(*known) : tl::unexpected(Error{});
+    if (same && same->header_hash != batch.header_hash) {
+      on_fork(header.channel, *channel, batch, same->header_bytes);
+    } else if (!same && channel->mending.contains(header.writer) && batch.verify(context_.network())) {
+      logs_.restore(header.channel, batch, to_bytes(held.batch));
+      context_.count("damaged batches fetched again");
+    }
+    return context_.count("batches seen before");
+  }
+  if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
+  if (const auto fork = forks_.find({header.channel, header.writer}); fork != forks_.end()) {
+    if (header.incarnation <= fork->second.incarnation) return context_.count("batches of a copied node");
+    // The next life is a new start: what it says of the one before does not count.
+    if (end->cursor.incarnation <= fork->second.incarnation && header.first_seq == 1) {
+      step = Step::next;
+      logs_.set_copies_complete(header.channel, false);
+    }
+  }
+  if (step == Step::fork) {
+    if (!end->header.empty()) on_fork(header.channel, *channel, batch, end->header);
+    return context_.count("batches that contradict their log");
+  }
+  if (context_.store.pending_bytes() > limits::store_pending_bytes_max) {
+    // The sender has it on disk: it is asked for again when ours has caught up.
+    channel->let_go.insert(link);
+    return context_.count("batches let go while the disk was behind");
+  }
+  if (step == Step::gap) return on_missing(link, header.channel, *channel, header.writer);
+  if (header.time < end->time) return context_.count("batches whose time goes back");
+  context_.hybrid.merge(header.time);  // what is written here now comes after it
+  channel->missing.erase(header.writer);
+  channel->durable_records += header.count;
+  // In one transaction with what the broker queues for its sessions: both are of this turn.
+  logs_.append(header.channel, batch, to_bytes(held.batch), link);
+  take_in(*channel, batch, held.age_seconds);
+}
+
+// Gaps -------------------------------------------------------------------------------------------------------
+
+void RemoteChannels::on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer) {
+  Missing& missing = channel.missing[writer];
+  const Cursor& place = logs_.end(id, writer)->cursor;
+  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic(), {}};
+  // Once for each place: what was under way behind the gap shows it again.
+  if (!missing.asked && !missing.lacking.contains(link)) ask_range(link, channel, writer);
+}
+
+void RemoteChannels::ask_range(LinkId link, Channel& channel, const NodeId& writer) {
+  const LogEnd* end = logs_.end(channel.share.channel, writer);
+  Missing& missing = channel.missing[writer];
+  missing.place = end->cursor;
+  missing.asked = link;
+  context_.count("ranges asked for");
+  context_.links->send(link, FrameType::range_get,
+                       {wire::encode_channel_position({channel.share.channel, {writer, end->cursor, end->header}})});
+}
+
+void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::ChannelGap& gap) {
+  Channel* channel = joined(link, gap.channel);
+  const NodeId& writer = gap.position.writer;
+  if (!channel || !channel->followed.contains(writer)) return context_.count("gaps of strangers");
+  std::optional<LogEnd> to = believed(gap.channel, gap.position, peer);
+  if (!gap.next_header.empty()) {
+    const auto next = signed_header(gap.next_header, gap.channel, writer, context_.network());
+    to = next ? std::optional(LogEnd{before(next->header), {}, 0}) : std::nullopt;
+  }
+  if (!to) return context_.count("gaps not believed");
+  const Cursor& place = logs_.end(gap.channel, writer)->cursor;
+  if (is_behind(to->cursor, place)) return context_.count("gaps that lead back");
+  Missing& missing = channel->missing[writer];
+  if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic(), {}};
+  missing.lacking.insert_or_assign(link, std::move(*to));
+  missing.asked.reset();
+  give_up(*channel, writer);
+}
+
+/// Asks the next one who may have what is missing; where nobody has, goes on behind it, unless a node of the owner that is
+/// out of reach may still have it and somebody here counts on every record.
+void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
+  Missing& missing = channel.missing.at(writer);
+  const ChannelId id = channel.share.channel;
+  bool writer_lacks = false;
+  for (const auto& [link, join] : channel.joins) {
+    if (!join.joined) continue;
+    if (!missing.lacking.contains(link)) return ask_range(link, channel, writer);
+    const auto node = links_.find(link);
+    writer_lacks |= node != links_.end() && node->second == writer;
+  }
+  if (missing.lacking.empty()) return;
+  const Monotonic now = context_.clock.monotonic();
+  if (!writer_lacks && now - missing.since <= limits::log_age_max && wants_durably(channel)) {
+    if (missing.next_try == Monotonic{} || missing.next_try <= now) {
+      // Somebody may get it, too, before its writer is in reach.
+      if (missing.next_try != Monotonic{}) missing.lacking.clear();
+      missing.next_try = now + missing_retry;
+    }
+    return;
+  }
+  const auto nearest = std::ranges::min_element(
+      missing.lacking, [](const auto& a, const auto& b) { return is_behind(a.second.cursor, b.second.cursor); });
+  const LinkId link = nearest->first;
+  LogEnd to = nearest->second;
+  const Cursor place = missing.place;
+  const std::uint64_t lost = place.incarnation == to.cursor.incarnation ? to.cursor.seq - place.seq : to.cursor.seq;
+  channel.durable_lost += lost;
+  if (lost > 0) context_.count("records lost to retention (at least)", lost);
+  to.time = std::max(to.time, logs_.end(id, writer)->time);
+  logs_.jump(id, writer, std::move(to));
+  channel.missing.erase(writer);
+  // From the new place, and all values: how much lies between two lives of a writer nobody can tell.
+  logs_.set_copies_complete(id, false);
+  channel.snapshot_from.reset();
+  join(id, channel, link);
+}
+
+void RemoteChannels::on_damage(const ChannelId& id, const NodeId& writer, const Cursor& before) {
+  const auto found = channels_.find(id);
+  if (found == channels_.end() || !found->second.mending.insert(writer).second) return;
+  for (const auto& [link, join] : found->second.joins)
+    if (join.joined)
+      context_.links->send(link, FrameType::range_get, {wire::encode_channel_position({id, {writer, before, {}}})});
+}
+
+// Forks ------------------------------------------------------------------------------------------------------
+
+Result<void> RemoteChannels::load_forks() {
+  const Bytes forks = to_bytes(fork_prefix);
+  return context_.store.scan(Table::meta, forks, after_prefix(forks), [&](ByteView key, ByteView value) {
+    const auto batch = BatchView::parse(value.first(std::min(value.size(), BatchHeader::wire_bytes)));
+    if (!batch || key.size() != forks.size() + 64) return true;
+    const BatchHeader& header = batch->header;
+    forks_[{header.channel, header.writer}] = {{}, header.channel, header.writer, header.incarnation};
+    return true;
+  });
+}
+
+/// Two headers of one log that cannot both be true, signed by its writer: kept as the proof.
+void RemoteChannels::on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch,
+                             ByteView other_header) {
+  const auto other = BatchView::parse(other_header);
+  if (!other || other->header.incarnation != batch.header.incarnation || !batch.verify(context_.network())) return;
+  const NodeId& writer = batch.header.writer;
+  if (!forks_.insert_or_assign({id, writer}, Fork{channel.handle, id, writer, batch.header.incarnation}).second) return;
+  Bytes proof = to_bytes(batch.header_bytes);
+  append(proof, other_header);
+  context_.store.put(Table::meta, fork_key(id, writer), std::move(proof));
+  context_.turn.touch();
+  context_.count("copied nodes (forked logs)");
+}
+
+std::vector<RemoteChannels::Fork> RemoteChannels::forks() const {
+  std::vector<Fork> out;
+  for (const auto& [key, fork] : forks_) {
+    const LogEnd* end = logs_.end(fork.channel, fork.writer);
+    if (end && end->cursor.incarnation > fork.incarnation) continue;  // over
+    out.push_back(fork);
+    if (const auto channel = channels_.find(key.first); channel != channels_.end())
+      out.back().handle = channel->second.handle;
+  }
+  return out;
+}
+
+// Records ----------------------------------------------------------------------------------------------------
+
+bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value) {
+  const auto newer = context_.retained.set(topic, std::move(value));
+  if (!newer) context_.count("retained refused");
+  return newer && *newer;
+}
+
+void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from) {
+  // Else a writer whose clock is ahead, or who lies, could not be overwritten by anybody until then.
+  if (const WallMs at = wall_of(value.stamp.time); at > context_.clock.wall_ms() + retained_ahead_ms_max) {
+    context_.count("retained values ahead of their time");
+    if (early_.size() < limits::early_values_max) early_.emplace(at, std::pair(topic, std::move(value)));
+    return;
+  }
+  const MessagePtr message = value.message;
+  const ChannelId id = value.channel;
+  if (!set_retained(topic, std::move(value)) || !from || !message) return;
+  context_.broker->deliver_retained(message);
+  logs_.pass_retained(id, topic, *from);
+}
+
+std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, const Record& record,
+                                                    std::uint32_t age_seconds) {
+  if (record.kind != RecordKind::message && record.kind != RecordKind::tombstone) return nullptr;
+  if (!check_topic(record.topic) || parts_of(record.topic).kind != TopicKind::local ||
+      !matches(channel.share.policy.filter, record.topic)) {
+    context_.count("records outside their share");
+    return nullptr;
+  }
+  auto message =
+      message_from(record, owned_topic(channel.handle, record.topic), context_.clock.monotonic(), age_seconds);
+  if (!message) context_.count("records expired on their way");
+  return message;
+}
+
+void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds) {
+  const auto records = batch.records();
+  if (!records) return context_.count("sealed or malformed bodies");
+  const BatchHeader& header = batch.header;
+  for (std::uint32_t index = 0; index < records->size(); ++index) {
+    const auto record = decode_record((*records)[index]);
+    if (!record) {
+      context_.count("records skipped");
+      continue;
+    }
+    if (record->retain && !header.has_root) {  // nobody could prove it to a later reader
+      context_.count("retained records without a root");
+      continue;
+    }
+    const MessagePtr message = message_of(channel, *record, age_seconds);
+    if (!message) continue;
+    if (record->retain) {
+      if (channel.snapshot_from) channel.fresh.insert(message->topic);
+      retain(message->topic, retained_from(batch, index, record->kind == RecordKind::message ? message : nullptr), {});
+    }
+    context_.broker->deliver(message);
+  }
+}
+
+void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values) {
+  Channel* channel = joined(link, values.channel);
+  if (!channel) return context_.count("retained values of channels not joined");
+  for (const auto& value : values.values) {
+    auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
+    if (!proven || proven->header.channel != values.channel || !proven->record.retain ||
+        proven->record.kind != RecordKind::message || !context_.speaks_for(proven->header.writer, channel->handle)) {
+      context_.count("retained values refused");
+      continue;
+    }
+    channel->proven_header = proven->header_hash;
+    const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
+    if (!message) continue;
+    if (channel->snapshot_from == link) channel->fresh.insert(message->topic);
+    retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
+  }
+  if (values.last && channel->snapshot_from == link && !knows_enough(*channel, link)) {
+    // It lags behind our places: the next tick asks again, somebody else if there is one.
+    channel->snapshot_from.reset();
+  } else if (values.last && channel->snapshot_from == link) {
+    context_.retained.erase_channel(values.channel, [&](const std::string& topic) {
+      return channel->fresh.contains(topic) || !context_.retained.find(topic)->message;
+    });
+    channel->snapshot_from.reset();
+    channel->fresh.clear();
+    logs_.set_copies_complete(values.channel, true);
+  }
+  context_.turn.touch();
+}
+
+}  // namespace diot
