@@ -3,29 +3,18 @@
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
 
+#include "tests/temporary_folder.hpp"
+
 namespace diot {
 
-/// A folder that goes with the test.
 class CertificateFiles {
  public:
-  CertificateFiles() {
-    std::string name = (std::filesystem::temp_directory_path() / "diot-test.XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~CertificateFiles() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  CertificateFiles(const CertificateFiles&) = delete;
-  CertificateFiles& operator=(const CertificateFiles&) = delete;
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_.path() + "/" + name; }
   /// Returns the path.
   std::string write(const std::string& name, const std::string& content) const {
     std::ofstream(path(name)) << content;
@@ -33,7 +22,7 @@ class CertificateFiles {
   }
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_;
 };
 
 /// Writes NAME.crt, and issues certificates.

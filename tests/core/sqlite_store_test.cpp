@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "tests/core/io_loop.hpp"
-#include "tests/core/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace diot {
 namespace {
@@ -45,8 +45,8 @@ void flip_byte(const std::filesystem::path& file, std::size_t offset) {
 
 class SqliteFile : public testing::Test {
  protected:
-  test::TemporaryFolder folder;
-  const std::filesystem::path file = folder.path() / "db";
+  TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() + "/db";
   test::IoLoop loop;
 
   Result<std::unique_ptr<SqliteStore>> open() { return SqliteStore::open(file, loop.poster()); }
@@ -182,7 +182,7 @@ TEST_F(SqliteFile, other_peoples_files_are_refused) {
   EXPECT_EQ(open().error().code, Errc::invalid);
   std::ofstream(file, std::ios::trunc) << std::string(40'000, 'x');
   EXPECT_EQ(open().error().code, Errc::corrupt);
-  EXPECT_EQ(SqliteStore::open(folder.path() / "no" / "db", loop.poster()).error().code, Errc::io);
+  EXPECT_EQ(SqliteStore::open(folder.path() + "/no/db", loop.poster()).error().code, Errc::io);
 }
 
 TEST_F(SqliteFile, a_flipped_byte_of_a_value_or_key_is_found) {

@@ -14,7 +14,7 @@
 #include "core/memory_store.hpp"
 #include "core/sqlite_store.hpp"
 #include "tests/core/io_loop.hpp"
-#include "tests/core/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace diot {
 namespace {
@@ -28,9 +28,9 @@ struct MemoryBackend {
 };
 
 struct SqliteBackend {
-  test::TemporaryFolder folder;
+  TemporaryFolder folder;
   test::IoLoop loop;
-  std::unique_ptr<SqliteStore> opened = SqliteStore::open(folder.path() / "db", loop.poster()).value();
+  std::unique_ptr<SqliteStore> opened = SqliteStore::open(folder.path() + "/db", loop.poster()).value();
   SqliteStore& store = *opened;
   /// Ends the turn, and those that follow until everything is on disk and called back.
   void settle() {

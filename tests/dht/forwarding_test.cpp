@@ -35,6 +35,20 @@ struct Forwarding : testing::Test {
     alice.publish("sensors/n", payload, Qos::at_least_once, retain);
     world.run();
   }
+  /// bob is away while "2" and "3" are published, begins anew behind that hole with an empty disk, and hands "4" to carol,
+  /// who reaches nobody else.
+  void let_bob_miss_two_and_carry_on() {
+    world.keep_apart(bob, carol);
+    world.kill(bob);
+    for (const char* payload : {"2", "3"}) publish(payload);
+    bob.store = std::make_unique<MemoryStore>();
+    world.start(bob);
+    bob.overlay->add_demand("@alice/sensors/#", false);
+    settle();
+    publish("4");
+    world.let_meet(bob, carol);
+    world.pass(60s);  // who is not waited for is dialled about every 30 s
+  }
   ChannelId channel() { return alice.overlay->own().status().at(0).id; }
   static std::vector<std::string> take(Home& home) {
     auto out = home.broker->texts();
@@ -186,17 +200,7 @@ TEST_F(Forwarding, WaitsForTheOwnerWhereAPersistentSessionWouldLose) {
   world.subscribe_durably(carol, "@alice/sensors/#");
   settle();
   publish("1");
-  // bob is away while alice and carol talk, then carol is left with bob, who begins anew behind a hole.
-  world.keep_apart(bob, carol);
-  world.kill(bob);
-  for (const char* payload : {"2", "3"}) publish(payload);
-  bob.store = std::make_unique<MemoryStore>();
-  world.start(bob);
-  bob.overlay->add_demand("@alice/sensors/#", false);
-  settle();
-  publish("4");
-  world.let_meet(bob, carol);
-  world.pass(60s);  // who is not waited for is dialled about every 30 s
+  let_bob_miss_two_and_carry_on();
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1")) << "4 waits for 2 and 3, which alice still has";
   EXPECT_THAT(carol.overlay->remote().status().at(0).withheld, ElementsAre(alice.key.node_id()));
   world.let_meet(alice, carol);
@@ -209,16 +213,7 @@ TEST_F(Forwarding, DoesNotKeepAPassingReaderWaiting) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();
   publish("1");
-  world.keep_apart(bob, carol);
-  world.kill(bob);
-  for (const char* payload : {"2", "3"}) publish(payload);
-  bob.store = std::make_unique<MemoryStore>();
-  world.start(bob);
-  bob.overlay->add_demand("@alice/sensors/#", false);
-  settle();
-  publish("4");
-  world.let_meet(bob, carol);
-  world.pass(60s);  // who is not waited for is dialled about every 30 s
+  let_bob_miss_two_and_carry_on();
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1", "@alice/sensors/n 4"));
   EXPECT_EQ(carol.overlay->remote().status().at(0).durable_lost, 2u) << "counted";
 }

@@ -13,7 +13,7 @@
 
 #include "core/ledger/ledger.hpp"
 #include "core/words.hpp"
-#include "tests/tools/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tools/app/control.hpp"
 
 namespace diot {

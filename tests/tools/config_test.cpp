@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <rapidcheck.h>
 
-#include "tests/tools/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tools/app/home.hpp"
 
 namespace diot {

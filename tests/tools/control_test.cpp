@@ -15,7 +15,7 @@
 
 #include "core/address.hpp"
 #include "core/limits.hpp"
-#include "tests/tools/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tools/app/http.hpp"
 
 namespace diot {

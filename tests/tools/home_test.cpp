@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "tests/tools/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace diot {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "tests/tools/temporary_folder.hpp"
+#include "tests/temporary_folder.hpp"
 #include "tools/app/home.hpp"
 
 namespace diot {

@@ -1,17 +1,17 @@
 #pragma once
-// A folder of its own for a test, gone with it.
+// A folder that goes with the test.
 
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <system_error>
 
-namespace diot::test {
+namespace diot {
 
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "diot-test-XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "diot-test.XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     path_ = name;
   }
@@ -21,10 +21,10 @@ class TemporaryFolder {
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
+  const std::string& path() const { return path_; }
 
  private:
-  std::filesystem::path path_;
+  std::string path_;
 };
 
-}  // namespace diot::test
+}  // namespace diot
