@@ -6,16 +6,12 @@
 
 #include "bridge/packet.hpp"
 #include "core/limits.hpp"
+#include "core/text.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
 
 namespace {
-
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t\r");
-  return from == text.npos ? std::string_view{} : text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
-}
 
 /// Takes the first word off.
 std::string_view next_word(std::string_view& rest) {
@@ -54,9 +50,7 @@ Result<AclFile> AclFile::parse(std::string_view text) {
   AclFile out;
   Rules* of_user = &out.anonymous_;
   for (int number = 1; !text.empty(); ++number) {
-    const auto end = text.find('\n');
-    auto line = trimmed(text.substr(0, end));
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    auto line = trimmed(take_until(text, '\n'));
     if (line.empty() || line.front() == '#') continue;
     const auto wrong = [&](std::string_view what) {
       return fail(Errc::invalid, fmt::format("line {}: {}", number, what));

@@ -23,7 +23,6 @@
 #include <vector>
 
 #include "bridge/proxy_protocol.hpp"
-#include "bridge/text_file.hpp"
 #include "bridge/tls.hpp"
 #include "bridge/websocket.hpp"
 #include "core/address.hpp"
@@ -90,10 +89,8 @@ Result<std::shared_ptr<const TlsContext>> make_tls(const ListenerConfig& config)
   TlsServerConfig tls{config.certificate,         config.key, config.client_ca,
                       config.require_certificate, {},         config.identity_as_user};
   if (!config.psk_file.empty()) {
-    const auto text = read_text_file(config.psk_file, limits::users_file_bytes_max);
-    if (!text) return tl::unexpected(text.error());
-    auto keys = parse_psk_file(*text);
-    if (!keys) return fail(keys.error().code, fmt::format("{}, {}", config.psk_file, keys.error().message));
+    auto keys = load_psk_file(config.psk_file);
+    if (!keys) return tl::unexpected(keys.error());
     if (keys->empty())
       return fail(Errc::invalid, fmt::format("{} has no key: write identity:hex lines", config.psk_file));
     tls.psk = std::move(*keys);

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <charconv>
 
+#include "bridge/scram.hpp"
 #include "core/limits.hpp"
+#include "core/text.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -19,17 +20,10 @@ namespace {
 constexpr std::uint32_t new_iterations = 50'000;
 constexpr std::uint32_t scram_iterations = 8192;  // RFC 7677 asks for 4096 at least; the client pays each time
 constexpr std::size_t new_salt_bytes = 12;        // mosquitto 2.0 takes no other
+constexpr std::size_t scram_salt_bytes = 16;
 constexpr std::size_t sha512_bytes = 64;
 constexpr std::size_t sha256_bytes = 32;
 constexpr std::size_t salt_bytes_max = 1024;
-
-std::string to_base64(ByteView bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), bytes.data(), static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
 
 /// RFC 4648 section 4, with its padding.
 std::optional<Bytes> from_base64(std::string_view text) {
@@ -44,17 +38,15 @@ std::optional<Bytes> from_base64(std::string_view text) {
   return out;
 }
 
-Bytes pbkdf2(const EVP_MD* digest, ByteView password, ByteView salt, std::uint32_t iterations, std::size_t bytes) {
-  Bytes out(bytes);
-  PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(password.data()), static_cast<int>(password.size()), salt.data(),
-                    static_cast<int>(salt.size()), static_cast<int>(iterations), digest, static_cast<int>(bytes),
-                    out.data());
-  return out;
-}
-
 Bytes hash_of(int kind, std::uint32_t iterations, ByteView salt, ByteView password) {
-  if (kind == 7) return pbkdf2(EVP_sha512(), password, salt, iterations, sha512_bytes);
-  Bytes input = to_bytes(password), out(sha512_bytes);
+  Bytes out(sha512_bytes);
+  if (kind == 7) {
+    PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(password.data()), static_cast<int>(password.size()), salt.data(),
+                      static_cast<int>(salt.size()), static_cast<int>(iterations), EVP_sha512(), sha512_bytes,
+                      out.data());
+    return out;
+  }
+  Bytes input = to_bytes(password);
   append(input, salt);
   unsigned size = 0;
   EVP_Digest(input.data(), input.size(), out.data(), &size, EVP_sha512(), nullptr);
@@ -62,22 +54,9 @@ Bytes hash_of(int kind, std::uint32_t iterations, ByteView salt, ByteView passwo
   return out;
 }
 
-std::array<std::uint8_t, 32> hmac_sha256(ByteView key, std::string_view text) {
-  std::array<std::uint8_t, 32> out;
-  unsigned size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), as_bytes(text).data(), text.size(), out.data(), &size);
-  return out;
-}
-
-/// RFC 5802 section 3. The password is taken as it is, without SASLprep, as most do for passwords of ASCII.
-ScramCredentials make_scram(ByteView password, Random& random) {
-  ScramCredentials out;
-  out.iterations = scram_iterations;
-  out.salt.resize(16);
-  random.fill(out.salt);
-  const Bytes salted = pbkdf2(EVP_sha256(), password, out.salt, out.iterations, sha256_bytes);
-  out.stored_key = sha256(hmac_sha256(salted, "Client Key")).bytes;
-  out.server_key = hmac_sha256(salted, "Server Key");
+Bytes random_salt(std::size_t bytes, Random& random) {
+  Bytes out(bytes);
+  random.fill(out);
   return out;
 }
 
@@ -89,25 +68,17 @@ std::optional<std::uint32_t> iterations_from(std::string_view digits) {
   return out;
 }
 
-/// Takes the part before `mark` off the front; what is left if there is none.
-std::string_view cut(std::string_view& rest, char mark) {
-  const auto at = rest.find(mark);
-  const auto part = rest.substr(0, at);
-  rest.remove_prefix(at == rest.npos ? rest.size() : at + 1);
-  return part;
-}
-
 std::optional<PasswordRecord> record_from(std::string_view text) {
   if (!text.starts_with("$6$") && !text.starts_with("$7$")) return std::nullopt;
   PasswordRecord out;
   out.kind = text[1] - '0';
   text.remove_prefix(3);
   if (out.kind == 7) {
-    const auto iterations = iterations_from(cut(text, '$'));
+    const auto iterations = iterations_from(take_until(text, '$'));
     if (!iterations) return std::nullopt;
     out.iterations = *iterations;
   }
-  const auto salt = from_base64(cut(text, '$')), hash = from_base64(text);
+  const auto salt = from_base64(take_until(text, '$')), hash = from_base64(text);
   if (!salt || !hash || salt->size() > salt_bytes_max || hash->size() != sha512_bytes) return std::nullopt;
   out.salt = *salt;
   out.hash = *hash;
@@ -115,10 +86,11 @@ std::optional<PasswordRecord> record_from(std::string_view text) {
 }
 
 std::optional<ScramCredentials> scram_from(std::string_view text) {
-  if (cut(text, '$') != "SCRAM-SHA-256") return std::nullopt;
+  if (take_until(text, '$') != "SCRAM-SHA-256") return std::nullopt;
   ScramCredentials out;
-  const auto iterations = iterations_from(cut(text, ':'));
-  const auto salt = from_base64(cut(text, '$')), stored = from_base64(cut(text, ':')), server = from_base64(text);
+  const auto iterations = iterations_from(take_until(text, ':'));
+  const auto salt = from_base64(take_until(text, '$')), stored = from_base64(take_until(text, ':')),
+             server = from_base64(text);
   if (!iterations || !salt || !stored || !server || stored->size() != sha256_bytes || server->size() != sha256_bytes)
     return std::nullopt;
   out.iterations = *iterations;
@@ -139,10 +111,10 @@ PasswordRecord make_password_record(ByteView password, Random& random) {
   PasswordRecord out;
   out.kind = 7;
   out.iterations = new_iterations;
-  out.salt.resize(new_salt_bytes);
-  random.fill(out.salt);
+  out.salt = random_salt(new_salt_bytes, random);
   out.hash = hash_of(out.kind, out.iterations, out.salt, password);
-  out.scram = make_scram(password, random);
+  // The password is taken as it is, without SASLprep, as most do for passwords of ASCII.
+  out.scram = make_scram_credentials(as_text(password), random_salt(scram_salt_bytes, random), scram_iterations);
   return out;
 }
 
@@ -159,7 +131,7 @@ Result<void> check_user_name(std::string_view name) {
 Result<PasswordFile> PasswordFile::parse(std::string_view text) {
   PasswordFile out;
   for (int number = 1; !text.empty(); ++number) {
-    auto line = cut(text, '\n');
+    auto line = take_until(text, '\n');
     while (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
     if (line.front() == '#') {
@@ -169,7 +141,7 @@ Result<PasswordFile> PasswordFile::parse(std::string_view text) {
     const auto wrong = [&](std::string_view what) {
       return fail(Errc::invalid, fmt::format("line {}: {}", number, what));
     };
-    const auto name = cut(line, ':'), password = cut(line, ':');
+    const auto name = take_until(line, ':'), password = take_until(line, ':');
     if (auto valid = check_user_name(name); !valid) return wrong(valid.error().message);
     auto record = record_from(password);
     if (!record)

@@ -21,13 +21,6 @@ Digest hmac(ByteView key, ByteView bytes) {
   return out;
 }
 
-std::string to_base64(ByteView bytes) {
-  std::string out(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-  sodium_bin2base64(out.data(), out.size(), bytes.data(), bytes.size(), sodium_base64_VARIANT_ORIGINAL);
-  out.pop_back();  // the terminating zero
-  return out;
-}
-
 /// A proof is the only thing that is read: 32 bytes.
 std::optional<Digest> from_base64(std::string_view text) {
   Digest out;

@@ -5,7 +5,9 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "bridge/text_file.hpp"
 #include "core/limits.hpp"
+#include "core/text.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -75,9 +77,7 @@ SSL_CTX* make_context(const SSL_METHOD* method) {
 Result<PskTable> parse_psk_file(std::string_view text) {
   PskTable out;
   for (int number = 1; !text.empty(); ++number) {
-    const auto end = text.find('\n');
-    auto line = text.substr(0, end);
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    auto line = take_until(text, '\n');
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.front() == '#') continue;
     const auto wrong = [&](std::string_view what) {
@@ -96,6 +96,14 @@ Result<PskTable> parse_psk_file(std::string_view text) {
     if (!out.emplace(identity, *key).second) return wrong(fmt::format("'{}' has a key already", identity));
   }
   return out;
+}
+
+Result<PskTable> load_psk_file(const std::string& file) {
+  const auto text = read_text_file(file, limits::users_file_bytes_max);
+  if (!text) return tl::unexpected(text.error());
+  auto keys = parse_psk_file(*text);
+  if (!keys) return fail(keys.error().code, fmt::format("{}, {}", file, keys.error().message));
+  return keys;
 }
 
 // TlsContext -------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ namespace diot {
 using PskTable = std::map<std::string, Bytes, std::less<>>;
 /// Errc::invalid names the line.
 Result<PskTable> parse_psk_file(std::string_view text);
+/// The same of a file; errors name it.
+Result<PskTable> load_psk_file(const std::string& file);
 
 /// Files are PEM.
 struct TlsServerConfig {

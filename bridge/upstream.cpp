@@ -42,6 +42,20 @@ std::optional<std::size_t> each_packet(ByteView input, auto&& handle) {
   }
 }
 
+/// A message as it came, identifier and all, under another name. Both must outlive the result.
+PublishOut passed_on(const Publish& publish, std::string_view name) {
+  PublishOut out;
+  out.dup = publish.dup;
+  out.qos = publish.qos;
+  out.retain = publish.retain;
+  out.packet_id = publish.packet_id;
+  out.topic = name;
+  out.payload = publish.payload;
+  out.properties = &publish.properties;
+  out.seconds_left = publish.properties.expiry_seconds;
+  return out;
+}
+
 }  // namespace
 
 Result<UpstreamTopic> parse_upstream_topic(std::string_view text) {
@@ -132,13 +146,12 @@ void Upstream::close_local() {
   for_local_.clear();
 }
 
-void Upstream::give_to_local(Bytes& packets) {
+void Upstream::give_to_local(ByteView packets) {
   if (local_ && !for_local_.empty()) {
     const Bytes answers = std::exchange(for_local_, {});
     broker_.received(*local_, answers);
   }
   if (local_ && !packets.empty()) broker_.received(*local_, packets);
-  packets.clear();
 }
 
 /// The broker here has ended the session's connection: a client took its name, or the node stops.
@@ -192,16 +205,7 @@ void Upstream::message_from_local(const RawPacket& packet) {
     auto& user = publish->properties.user;
     if (std::ranges::none_of(user, [](const auto& property) { return property.first == origin_property; }))
       user.emplace_back(origin_property, origin_);
-    PublishOut out;
-    out.dup = publish->dup;
-    out.qos = publish->qos;
-    out.retain = publish->retain;
-    out.packet_id = publish->packet_id;
-    out.topic = name;
-    out.payload = publish->payload;
-    out.properties = &publish->properties;
-    out.seconds_left = publish->properties.expiry_seconds;
-    encode_publish(to_remote_, protocol(), out);
+    encode_publish(to_remote_, protocol(), passed_on(*publish, name));
     ++status_.sent;
     if (dialect_ == Dialect::plain_3_1_1 && topic.in) {
       sent_.push_back({at, hash_of(name, publish->payload), clock_.monotonic()});
@@ -251,8 +255,7 @@ void Upstream::received(ByteView bytes) {
   if (!used) return give_up("it sends what is not MQTT");
   input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(*used));
   if (input_.size() > 2 * limits::packet_bytes_max) return give_up("it sends a packet that is too large");
-  Bytes nothing;
-  give_to_local(nothing);
+  give_to_local();
   flush();
 }
 
@@ -339,17 +342,8 @@ void Upstream::message_from_remote(const RawPacket& packet) {
     if (stopped_[at] || is_echo(at, publish->topic, publish->payload)) break;
     const std::string name = topic.local_prefix + std::string(publish->topic.substr(topic.remote_prefix.size()));
     if (name.empty() || name.size() > 65'535) break;
-    PublishOut out;
-    out.dup = publish->dup;
-    out.qos = publish->qos;
-    out.retain = publish->retain;
-    out.packet_id = publish->packet_id;
-    out.topic = name;
-    out.payload = publish->payload;
-    out.properties = &publish->properties;
-    out.seconds_left = publish->properties.expiry_seconds;
     Bytes wrapped;
-    encode_publish(wrapped, Protocol::mqtt_5, out);
+    encode_publish(wrapped, Protocol::mqtt_5, passed_on(*publish, name));
     ++status_.received;
     return give_to_local(wrapped);
   }
@@ -376,8 +370,7 @@ bool Upstream::is_echo(std::size_t topic, std::string_view name, ByteView payloa
 
 void Upstream::writable() {
   if (local_) broker_.writable(*local_);
-  Bytes nothing;
-  give_to_local(nothing);
+  give_to_local();
 }
 
 void Upstream::lost(std::string_view why) {
@@ -408,8 +401,7 @@ void Upstream::tick() {
     encode_ping(to_remote_, PacketType::pingreq);
     flush();
   }
-  Bytes nothing;
-  give_to_local(nothing);
+  give_to_local();
 }
 
 void Upstream::flush() {

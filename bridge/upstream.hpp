@@ -85,7 +85,7 @@ class Upstream final : private ClientTransport {
   void acknowledge(Bytes& to, Protocol protocol, const Publish& publish);
   void open_local(std::uint16_t window, std::uint32_t packet_bytes_max, Qos qos_max);
   void close_local();
-  void give_to_local(Bytes& packets);
+  void give_to_local(ByteView packets = {});
   void flush();
   void give_up(std::string why);
   bool is_echo(std::size_t topic, std::string_view name, ByteView payload);

@@ -174,10 +174,8 @@ Result<std::unique_ptr<UpstreamLink>> UpstreamLink::open(asio::io_context& io, B
   if (config.tls) {
     TlsClientConfig tls{config.ca, config.certificate, config.key, config.insecure, config.psk_identity, {}};
     if (!config.psk_file.empty()) {
-      const auto text = read_text_file(config.psk_file, limits::users_file_bytes_max);
-      if (!text) return failed(text.error());
-      const auto keys = parse_psk_file(*text);
-      if (!keys) return failed({Errc::invalid, fmt::format("{}, {}", config.psk_file, keys.error().message)});
+      const auto keys = load_psk_file(config.psk_file);
+      if (!keys) return failed(keys.error());
       const auto key = keys->find(config.psk_identity);
       if (key == keys->end())
         return failed({Errc::invalid, fmt::format("{} has no key of '{}'", config.psk_file, config.psk_identity)});

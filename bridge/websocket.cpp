@@ -109,9 +109,7 @@ std::string accept_of(std::string_view key) {
   std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest;
   unsigned size = 0;
   EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr);
-  std::array<std::uint8_t, 32> base64;  // 28 and a final zero
-  const int length = EVP_EncodeBlock(base64.data(), digest.data(), static_cast<int>(size));
-  return std::string(as_text(ByteView(base64).first(static_cast<std::size_t>(length))));
+  return to_base64(ByteView(digest).first(size));
 }
 
 /// Without scheme and port.

@@ -27,14 +27,16 @@ std::optional<Bytes> from_hex(std::string_view text) {
   return out;
 }
 
-std::string to_base64url(ByteView bytes) {
-  constexpr int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
+static std::string to_base64(ByteView bytes, int variant) {
   if (bytes.empty()) return {};
   std::string out(sodium_base64_encoded_len(bytes.size(), variant), '\0');
   sodium_bin2base64(out.data(), out.size(), bytes.data(), bytes.size(), variant);
   out.pop_back();  // libsodium's terminating zero
   return out;
 }
+
+std::string to_base64(ByteView bytes) { return to_base64(bytes, sodium_base64_VARIANT_ORIGINAL); }
+std::string to_base64url(ByteView bytes) { return to_base64(bytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING); }
 
 std::optional<Bytes> from_base64url(std::string_view text) {
   if (text.empty()) return Bytes{};

@@ -31,6 +31,8 @@ inline void append(Bytes& to, ByteView more) { to.insert(to.end(), more.begin(),
 std::string to_hex(ByteView bytes);
 /// Accepts upper and lower case; nullopt on an odd length or another character.
 std::optional<Bytes> from_hex(std::string_view text);
+/// RFC 4648 section 4, with padding.
+std::string to_base64(ByteView bytes);
 /// RFC 4648 section 5, no padding.
 std::string to_base64url(ByteView bytes);
 /// nullopt on padding, on a character outside the alphabet and on set bits behind the last byte.

@@ -12,6 +12,7 @@
 
 #include "core/address.hpp"
 #include "core/limits.hpp"
+#include "core/text.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -71,9 +72,7 @@ class Importer {
 
   Result<ImportedConfig> run(std::string_view text) {
     for (line_ = 1; !text.empty(); ++line_) {
-      const auto end = text.find('\n');
-      auto line = trimmed(text.substr(0, end));
-      text.remove_prefix(end == text.npos ? text.size() : end + 1);
+      const auto line = trimmed(take_until(text, '\n'));
       if (line.empty() || line.front() == '#') continue;
       const auto blank = std::min(line.find_first_of(" \t"), line.size());
       if (auto taken = take(std::string(line.substr(0, blank)), std::string(trimmed(line.substr(blank)))); !taken)
@@ -84,10 +83,6 @@ class Importer {
   }
 
  private:
-  static std::string_view trimmed(std::string_view text) {
-    const auto from = text.find_first_not_of(" \t\r");
-    return from == text.npos ? std::string_view{} : text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
-  }
   void note(std::string_view what) { out_.notes.push_back(fmt::format("line {}: {}", line_, what)); }
   std::string path(const std::string& file) const {
     return file.starts_with('/') ? file : fmt::format("{}/{}", folder_, file);
