@@ -245,7 +245,9 @@ void RemoteChannels::on_fork(const ChannelId& id, const Channel& channel, const 
   const auto other = BatchView::parse(other_header);
   if (!other || other->header.incarnation != batch.header.incarnation || !batch.verify(context_.network())) return;
   const NodeId& writer = batch.header.writer;
-  if (!forks_.insert_or_assign({id, writer}, Fork{channel.handle, id, writer, batch.header.incarnation}).second) return;
+  Fork& fork = forks_[{id, writer}];
+  if (fork.incarnation == batch.header.incarnation) return;  // known
+  fork = {channel.handle, id, writer, batch.header.incarnation};
   Bytes proof = to_bytes(batch.header_bytes);
   append(proof, other_header);
   context_.store.put(Table::meta, fork_key(id, writer), std::move(proof));

@@ -372,6 +372,36 @@ TEST_F(Forwarding, KeepsTheProofOfALogThatWasWrittenTwice) {
       << "the proof stays";
 }
 
+TEST_F(Forwarding, KeepsTheProofOfEachLifeThatWasCopied) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  Bytes proof;
+  for (int life = 0; life < 2; ++life) {
+    BatchHeader header;
+    world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+      if (&to == &bob && type == FrameType::batch) header = BatchView::parse(wire::decode_batch(body)->batch)->header;
+      return true;
+    };
+    publish("1");
+    world.on_wire = nullptr;
+    BatchWriter copy(Stream::durable, channel(), header.incarnation, header.previous);
+    Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("twin"), {}};
+    Bytes frame = wire::encode_batch_prefix(0);
+    append(frame, copy.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, alice.key,
+                            alice.ledger->network(), world.random));
+    bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
+    bob.turn.touch();
+    world.run();
+    ASSERT_EQ(bob.overlay->remote().forks().size(), 1u);
+    for (const auto& [key, value] : bob.store->rows(Table::meta))
+      if (as_text(key).starts_with("fork/")) proof = value;
+    EXPECT_EQ(BatchView::parse(ByteView(proof).first(BatchHeader::wire_bytes))->header.incarnation, header.incarnation);
+    world.kill(alice);
+    world.start(alice);
+    settle();
+  }
+}
+
 TEST_F(Forwarding, BeginsANewLifeWhenItFindsThatItWasCopied) {
   bob.overlay->add_demand("@alice/sensors/#", false);
   settle();
