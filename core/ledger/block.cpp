@@ -8,8 +8,6 @@
 
 namespace diot {
 
-static constexpr std::uint64_t precommit = 2;
-
 Bytes encode_block_header(const BlockHeader& header) {
   Bytes bytes;
   PackWriter out(bytes);
@@ -28,22 +26,11 @@ Bytes encode_block_header(const BlockHeader& header) {
   return bytes;
 }
 
-static Bytes vote_bytes(std::uint64_t height, std::uint32_t round, const Hash& block, WallMs time) {
-  Bytes bytes;
-  PackWriter out(bytes);
-  out.array(5);
-  out.uint(precommit);
-  out.uint(height);
-  out.uint(round);
-  out.bin(block);
-  out.uint(time);
-  return bytes;
-}
-
 BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::uint32_t index, WallMs time,
                           const KeyPair& witness) {
-  const auto bytes = vote_bytes(header.height, round, sha256(encode_block_header(header)), time);
-  return {index, time, witness.sign("vote", header.network, bytes)};
+  Vote vote{VoteKind::precommit, header.height, round, block_hash(header), time, index, {}};
+  sign_vote(vote, header.network, witness);
+  return BlockView::Vote::of(vote);
 }
 
 Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries, std::uint32_t round,
@@ -64,6 +51,8 @@ Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries,
   }
   return bytes;
 }
+
+Hash block_hash(const BlockHeader& header) { return sha256(encode_block_header(header)); }
 
 static Result<BlockHeader> decode_header(ByteView bytes) {
   PackReader in(bytes, 16);
@@ -117,7 +106,7 @@ Hash witness_set_hash(const std::vector<PublicKey>& witnesses) {
 }
 
 Result<void> check_votes(const BlockView& block, const std::vector<PublicKey>& witnesses) {
-  if (3 * block.votes.size() <= 2 * witnesses.size())
+  if (!is_quorum(block.votes.size(), witnesses.size()))
     return fail(Errc::invalid, fmt::format("{} of {} witnesses voted for it, more than two thirds are needed",
                                            block.votes.size(), witnesses.size()));
   const BlockView::Vote* before = nullptr;
@@ -127,8 +116,9 @@ Result<void> check_votes(const BlockView& block, const std::vector<PublicKey>& w
                   fmt::format("a vote of witness {}, of whom there are {}", vote.witness, witnesses.size()));
     if (before && vote.witness <= before->witness)
       return fail(Errc::invalid, "its votes are not in ascending order of the witnesses");
-    const auto bytes = vote_bytes(block.header.height, block.round, block.hash, vote.time);
-    if (!verify(witnesses[vote.witness], vote.signature, "vote", block.header.network, bytes))
+    const Vote precommit{VoteKind::precommit, block.header.height, block.round,   block.hash,
+                         vote.time,           vote.witness,        vote.signature};
+    if (!check_vote(precommit, block.header.network, witnesses[vote.witness]))
       return fail(Errc::invalid, fmt::format("the vote of witness {} is not signed by it", vote.witness));
     before = &vote;
   }

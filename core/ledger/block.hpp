@@ -8,6 +8,7 @@
 #include "core/clock.hpp"
 #include "core/crypto.hpp"
 #include "core/error.hpp"
+#include "core/ledger/vote.hpp"
 
 namespace diot {
 
@@ -32,11 +33,16 @@ struct BlockView {
     std::uint32_t witness = 0;  ///< index into the witness set
     WallMs time = 0;
     Signature signature;
+
+    static Vote of(const diot::Vote& precommit) { return {precommit.witness, precommit.time, precommit.signature}; }
   };
   std::vector<Vote> votes;  ///< the quorum certificate
 };
 
 Bytes encode_block_header(const BlockHeader& header);
+Hash block_hash(const BlockHeader& header);
+/// More than two thirds of `witnesses`.
+constexpr bool is_quorum(std::size_t votes, std::size_t witnesses) { return 3 * votes > 2 * witnesses; }
 /// A precommit for `header` in `round` by the witness number `index`, whose key is `witness`.
 BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::uint32_t index, WallMs time,
                           const KeyPair& witness);

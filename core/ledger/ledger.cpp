@@ -41,7 +41,11 @@ struct Ledger::Impl {
     }
   }
 
-  Result<void> check_header(const BlockView& block) const;
+  Result<void> check_header(const BlockHeader& header, std::size_t entries) const;
+  /// Judges the entries and both roots. If all is well, `draft`, `log_after` and `map` are what the block makes of the
+  /// state; else the map is as before.
+  Result<void> judge(const BlockHeader& header, const std::vector<Bytes>& entries, LedgerDraft& draft,
+                     MerkleFrontier& log_after);
   Result<void> append(const BlockView& block);
   Proposal proposal(const LedgerDraft& draft, std::vector<Bytes> entries, const MerkleFrontier& log_after, WallMs time);
   Result<Bytes> decide(const Proposal& proposal, const KeyPair& witness) const;
@@ -73,6 +77,7 @@ const Genesis& Ledger::genesis() const { return impl_->state.genesis; }
 Checkpoint Ledger::head() const { return {impl_->state.height(), impl_->state.head().hash}; }
 WallMs Ledger::head_time() const { return impl_->state.head().time; }
 std::uint64_t Ledger::entry_count() const { return impl_->log.size(); }
+const std::vector<PublicKey>& Ledger::witnesses() const { return impl_->state.genesis.witnesses; }
 const Hash& Ledger::log_root() const { return impl_->log_root; }
 const Hash& Ledger::map_root() const { return impl_->map_root; }
 const Handles& Ledger::handles() const { return impl_->state.handles; }
@@ -96,8 +101,7 @@ std::optional<Hash> Ledger::block_at(std::uint64_t height) const {
 
 // Judging --------------------------------------------------------------------------------------------------------
 
-Result<void> Ledger::Impl::check_header(const BlockView& block) const {
-  const auto& header = block.header;
+Result<void> Ledger::Impl::check_header(const BlockHeader& header, std::size_t entries) const {
   if (header.network != state.network) return fail(Errc::invalid, "it is of another network");
   if (header.height != state.height() + 1)
     return fail(Errc::invalid, fmt::format("it says that it is block {}", header.height));
@@ -108,32 +112,38 @@ Result<void> Ledger::Impl::check_header(const BlockView& block) const {
   if (header.time < state.head().time) return fail(Errc::invalid, "its time is before that of the block before it");
   if (header.witnesses != witness_set_hash(state.genesis.witnesses))
     return fail(Errc::invalid, "it names other witnesses than the ledger");
-  if (header.entries != log.size() + block.entries.size())
-    return fail(Errc::invalid,
-                fmt::format("it counts {} entries, there are {}", header.entries, log.size() + block.entries.size()));
-  return check_votes(block, state.genesis.witnesses);
+  if (header.entries != log.size() + entries)
+    return fail(Errc::invalid, fmt::format("it counts {} entries, there are {}", header.entries, log.size() + entries));
+  return {};
 }
 
-Result<void> Ledger::Impl::append(const BlockView& block) {
-  if (auto valid = check_header(block); !valid) return valid;
-  if (state.height() == 0 && block.entries != state.genesis.founding)
+Result<void> Ledger::Impl::judge(const BlockHeader& header, const std::vector<Bytes>& entries, LedgerDraft& draft,
+                                 MerkleFrontier& log_after) {
+  if (state.height() == 0 && entries != state.genesis.founding)
     return fail(Errc::invalid, "block 1 does not hold exactly the founding entries of the genesis");
-  LedgerDraft draft(state, block.header.time);
-  auto log_after = log;
-  for (std::size_t i = 0; i < block.entries.size(); ++i) {
-    const auto entry = decode_entry(block.entries[i]);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const auto entry = decode_entry(entries[i]);
     const auto added = entry.and_then([&](const Entry& decoded) { return draft.add(decoded); });
     if (!added)
       return fail(added.error().code,
                   fmt::format("entry {}{}: {}", i, entry ? " ('" + entry->handle() + "')" : "", added.error().message));
     log_after.append(entry->hash);
   }
-  if (block.header.log_root != log_after.root()) return fail(Errc::invalid, "its log root is not that of the entries");
+  if (header.log_root != log_after.root()) return fail(Errc::invalid, "its log root is not that of the entries");
   remap(draft);
-  if (block.header.map_root != map.root()) {
+  if (header.map_root != map.root()) {
     unmap(draft);
     return fail(Errc::invalid, "its map root is not that of the handles");
   }
+  return {};
+}
+
+Result<void> Ledger::Impl::append(const BlockView& block) {
+  if (auto valid = check_header(block.header, block.entries.size()); !valid) return valid;
+  if (auto decided = check_votes(block, state.genesis.witnesses); !decided) return decided;
+  LedgerDraft draft(state, block.header.time);
+  auto log_after = log;
+  if (auto valid = judge(block.header, block.entries, draft, log_after); !valid) return valid;
   draft.commit(state);
   state.blocks.push_back({block.hash, block.header.time});
   log = std::move(log_after);
@@ -149,6 +159,15 @@ Result<void> Ledger::append(ByteView bytes) {
       .map_error([&](const Error& error) {
         return Error{error.code, fmt::format("block {}: {}", height, error.message)};
       });
+}
+
+Result<void> Ledger::check_proposal(const BlockHeader& header, const std::vector<Bytes>& entries) const {
+  if (auto valid = impl_->check_header(header, entries.size()); !valid) return valid;
+  LedgerDraft draft(impl_->state, header.time);
+  auto log_after = impl_->log;
+  if (auto valid = impl_->judge(header, entries, draft, log_after); !valid) return valid;
+  impl_->unmap(draft);
+  return {};
 }
 
 Result<void> Ledger::check_entry(ByteView bytes, WallMs now) const {

@@ -45,10 +45,15 @@ class Ledger {
   const Hash& log_root() const;
   const Hash& map_root() const;
 
+  /// Who decides the next block, in the order of their indices.
+  const std::vector<PublicKey>& witnesses() const;
+
   /// Judges the block against the rules and the state; on success it is the new head. On failure nothing changes, and
   /// the error names the block, and the entry if it is one's fault. That the block's time is not ahead of the clock is
   /// the caller's to check.
   Result<void> append(ByteView block);
+  /// Everything that append checks but the votes; changes nothing. What a witness asks before it votes.
+  Result<void> check_proposal(const BlockHeader& header, const std::vector<Bytes>& entries) const;
   /// Would this entry be accepted in the next block at block time `now`? Errc::exists = handle taken or invite used up.
   Result<void> check_entry(ByteView entry, WallMs now) const;
 
