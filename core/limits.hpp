@@ -1,5 +1,6 @@
 #pragma once
-// Every bound of the program, with its reason. A queue or table that is not bounded here is a bug.
+// Every bound of the program, with its reason; those of the ledger are in core/ledger/limits.hpp. A queue or table that is
+// not bounded is a bug.
 
 #include <chrono>
 #include <cstddef>
@@ -109,24 +110,6 @@ inline constexpr std::size_t dht_published_max = 64;                 ///< own re
 inline constexpr std::size_t dht_contacts_max = 64;                  ///< addresses to try while no node answers
 inline constexpr std::size_t dht_datagrams_per_turn = 64;            ///< then the I/O thread sees to others
 inline constexpr int dht_receive_buffer_bytes = 1 << 20;             ///< for a burst of parts of large values
-
-// Ledger: all but the last are rules of the ledger (docs/protocol.md), the same at every node --------------------
-inline constexpr std::size_t entry_bytes_max = 16 << 10;
-inline constexpr std::size_t block_entries_max = 1000;
-inline constexpr std::size_t block_bytes_max = 1 << 20;
-inline constexpr std::size_t genesis_bytes_max = 512 << 10;  ///< so that block 1 holds the founding entries
-inline constexpr std::size_t witnesses_max = 100;
-inline constexpr std::size_t nodes_per_handle_max = 64;
-inline constexpr std::size_t persons_per_handle_max = 64;
-inline constexpr std::size_t grant_bytes_max = 512;
-inline constexpr std::uint32_t grant_uses_max = 1000;
-inline constexpr std::size_t invite_text_bytes_max = 4 << 10;    ///< holds a grant and the most and longest addresses
-inline constexpr std::size_t registrations_per_inviter_max = 5;  ///< so that one stolen node cannot fill the ledger …
-inline constexpr auto registrations_window = std::chrono::hours(30 * 24);      ///< … within this block time
-inline constexpr auto entry_checkpoint_age_max = std::chrono::hours(14 * 24);  ///< since a newer block followed it
-inline constexpr std::uint32_t lease_days_max = 36'500;
-inline constexpr std::uint64_t wall_ms_max = (1ull << 48) - 1;  ///< what a HybridTime holds
-inline constexpr std::size_t submitted_entries_max = 1000;      ///< waiting for the next block
 
 // Control API -----------------------------------------------------------------------------------------------
 inline constexpr std::size_t api_request_bytes_max = 1 << 20;

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/merkle.hpp"
 
 namespace diot {

@@ -1,6 +1,7 @@
 #include "dht/wire.hpp"
 
 #include "core/batch.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/ledger/codec.hpp"
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
 
 namespace diot {

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/crypto.hpp"
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 
 namespace diot::ledger_codec {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/ledger/codec.hpp"
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/merkle.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "core/ledger/codec.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/ledger/state.hpp"
-#include "core/limits.hpp"
 #include "core/msgpack.hpp"
 
 namespace diot {

@@ -6,6 +6,7 @@
 
 #include "core/address.hpp"
 #include "core/ledger/codec.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"

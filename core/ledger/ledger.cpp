@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "core/ledger/limits.hpp"
 #include "core/ledger/state.hpp"
-#include "core/limits.hpp"
 #include "core/merkle.hpp"
 
 namespace diot {

@@ -6,7 +6,7 @@
 #include <chrono>
 
 #include "core/ledger/codec.hpp"
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 
 namespace diot {
 

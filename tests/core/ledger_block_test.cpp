@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "tests/core/ledger_world.hpp"
 
 namespace diot {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "core/merkle.hpp"
 #include "core/msgpack.hpp"

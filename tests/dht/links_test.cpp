@@ -2,6 +2,7 @@
 
 #include <asio/ip/tcp.hpp>
 
+#include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "tests/dht/link_world.hpp"
 

@@ -1,7 +1,7 @@
 // Entry, block, genesis, grant and invite, and the ledger that judges them. The first byte chooses; entries and blocks go
 // to a ledger at height 1 too.
 
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "tests/core/ledger_world.hpp"
 #include "tests/fuzz/targets.hpp"
 
