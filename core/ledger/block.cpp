@@ -11,7 +11,7 @@ namespace diot {
 Bytes encode_block_header(const BlockHeader& header) {
   Bytes bytes;
   PackWriter out(bytes);
-  out.array(11);
+  out.array(12);
   out.uint(1);
   out.uint(suite_1);
   out.uint(header.rules_version);
@@ -23,6 +23,7 @@ Bytes encode_block_header(const BlockHeader& header) {
   out.bin(header.log_root);
   out.bin(header.map_root);
   out.bin(header.witnesses);
+  out.bin(header.next_witnesses);
   return bytes;
 }
 
@@ -57,7 +58,7 @@ Hash block_hash(const BlockHeader& header) { return sha256(encode_block_header(h
 static Result<BlockHeader> decode_header(ByteView bytes) {
   PackReader in(bytes, 16);
   BlockHeader out;
-  in.array_of(11);
+  in.array_of(12);
   if (auto known = ledger_codec::check_version(in, "a block"); !known) return tl::unexpected(known.error());
   out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
   out.network = in.id<NetworkId>();
@@ -68,6 +69,7 @@ static Result<BlockHeader> decode_header(ByteView bytes) {
   out.log_root = in.id<Hash>();
   out.map_root = in.id<Hash>();
   out.witnesses = in.id<Hash>();
+  out.next_witnesses = in.id<Hash>();
   if (!in.done()) return fail(Errc::invalid, "malformed block: its header is not in the form of one");
   return out;
 }

@@ -21,7 +21,8 @@ struct BlockHeader {
   std::uint64_t entries = 0;  ///< in the log, this block's included
   Hash log_root;              ///< RFC 6962 over all entries
   Hash map_root;              ///< sparse map SHA-256(handle) → SHA-256(record)
-  Hash witnesses;             ///< SHA-256 over the witness keys that decide this block
+  Hash witnesses;             ///< SHA-256 over the witness keys that decide this block …
+  Hash next_witnesses;        ///< … and the next one: a light proof follows changes of the set by headers alone
 };
 
 struct BlockView {

@@ -110,7 +110,8 @@ Result<void> Ledger::Impl::check_header(const BlockHeader& header, std::size_t e
                 fmt::format("it goes by rules version {}: install a newer diot", header.rules_version));
   if (header.previous != state.head().hash) return fail(Errc::invalid, "it does not follow the block before it");
   if (header.time < state.head().time) return fail(Errc::invalid, "its time is before that of the block before it");
-  if (header.witnesses != witness_set_hash(state.genesis.witnesses))
+  const auto witnesses = witness_set_hash(state.genesis.witnesses);
+  if (header.witnesses != witnesses || header.next_witnesses != witnesses)
     return fail(Errc::invalid, "it names other witnesses than the ledger");
   if (header.entries != log.size() + entries)
     return fail(Errc::invalid, fmt::format("it counts {} entries, there are {}", header.entries, log.size() + entries));
@@ -190,7 +191,7 @@ Ledger::Proposal Ledger::Impl::proposal(const LedgerDraft& draft, std::vector<By
   out.header.previous = state.head().hash;
   out.header.entries = log_after.size();
   out.header.log_root = log_after.root();
-  out.header.witnesses = witness_set_hash(state.genesis.witnesses);
+  out.header.witnesses = out.header.next_witnesses = witness_set_hash(state.genesis.witnesses);
   remap(draft);
   out.header.map_root = map.root();
   unmap(draft);

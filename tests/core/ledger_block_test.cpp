@@ -91,6 +91,7 @@ TEST_F(LedgerBlocks, EveryFieldOfTheHeaderIsChecked) {
   expect_refused(changed([](auto& p) { p.header.log_root.bytes[31] ^= 1; }), Errc::invalid, "log root");
   expect_refused(changed([](auto& p) { p.header.map_root.bytes[31] ^= 1; }), Errc::invalid, "map root");
   expect_refused(changed([](auto& p) { p.header.witnesses.bytes[0] ^= 1; }), Errc::invalid, "other witnesses");
+  expect_refused(changed([](auto& p) { p.header.next_witnesses.bytes[0] ^= 1; }), Errc::invalid, "other witnesses");
   EXPECT_EQ(why(ledger.append(changed([](auto&) {}))), "");
 }
 
