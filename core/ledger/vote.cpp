@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "core/limits.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
 
 namespace diot {
