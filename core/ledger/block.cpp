@@ -34,6 +34,28 @@ BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::u
   return BlockView::Vote::of(vote);
 }
 
+void write_block_votes(PackWriter& out, const std::vector<BlockView::Vote>& votes) {
+  out.array(votes.size());
+  for (const auto& vote : votes) {
+    out.array(3);
+    out.uint(vote.witness);
+    out.uint(vote.time);
+    out.bin(vote.signature);
+  }
+}
+
+std::vector<BlockView::Vote> read_block_votes(PackReader& in) {
+  std::vector<BlockView::Vote> out;
+  for (auto left = in.array(limits::witnesses_max); left > 0 && in.ok(); --left) {
+    in.array_of(3);
+    auto& vote = out.emplace_back();
+    vote.witness = static_cast<std::uint32_t>(in.uint(limits::witnesses_max - 1));
+    vote.time = in.uint(limits::wall_ms_max);
+    vote.signature = in.id<Signature>();
+  }
+  return out;
+}
+
 Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries, std::uint32_t round,
                    const std::vector<BlockView::Vote>& votes) {
   Bytes bytes;
@@ -43,19 +65,13 @@ Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries,
   out.array(entries.size());
   for (const auto& entry : entries) out.bin(entry);
   out.uint(round);
-  out.array(votes.size());
-  for (const auto& vote : votes) {
-    out.array(3);
-    out.uint(vote.witness);
-    out.uint(vote.time);
-    out.bin(vote.signature);
-  }
+  write_block_votes(out, votes);
   return bytes;
 }
 
 Hash block_hash(const BlockHeader& header) { return sha256(encode_block_header(header)); }
 
-static Result<BlockHeader> decode_header(ByteView bytes) {
+Result<BlockHeader> decode_block_header(ByteView bytes) {
   PackReader in(bytes, 16);
   BlockHeader out;
   in.array_of(12);
@@ -85,16 +101,9 @@ Result<BlockView> decode_block(ByteView bytes) {
   for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
     out.entries.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
   out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
-  for (auto left = in.array(limits::witnesses_max); left > 0 && in.ok(); --left) {
-    in.array_of(3);
-    BlockView::Vote vote;
-    vote.witness = static_cast<std::uint32_t>(in.uint(limits::witnesses_max - 1));
-    vote.time = in.uint(limits::wall_ms_max);
-    vote.signature = in.id<Signature>();
-    out.votes.push_back(vote);
-  }
+  out.votes = read_block_votes(in);
   if (!in.done()) return fail(Errc::invalid, "malformed block: it is not in the form of one");
-  auto decoded = decode_header(header);
+  auto decoded = decode_block_header(header);
   if (!decoded) return tl::unexpected(decoded.error());
   out.header = *decoded;
   out.hash = sha256(header);

@@ -9,6 +9,7 @@
 #include "core/crypto.hpp"
 #include "core/error.hpp"
 #include "core/ledger/vote.hpp"
+#include "core/msgpack.hpp"
 
 namespace diot {
 
@@ -41,6 +42,8 @@ struct BlockView {
 };
 
 Bytes encode_block_header(const BlockHeader& header);
+/// Shape only. Errc::not_available for another version or suite.
+Result<BlockHeader> decode_block_header(ByteView bytes);
 Hash block_hash(const BlockHeader& header);
 /// More than two thirds of `witnesses`.
 constexpr bool is_quorum(std::size_t votes, std::size_t witnesses) { return 3 * votes > 2 * witnesses; }
@@ -51,6 +54,10 @@ Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries,
                    const std::vector<BlockView::Vote>& votes);
 /// Shape and bounds only.
 Result<BlockView> decode_block(ByteView bytes);
+
+/// Votes as blocks and proposals hold them; a failure sticks to `in`.
+void write_block_votes(PackWriter& out, const std::vector<BlockView::Vote>& votes);
+std::vector<BlockView::Vote> read_block_votes(PackReader& in);
 
 /// SHA-256 over the keys, one after the other.
 Hash witness_set_hash(const std::vector<PublicKey>& witnesses);

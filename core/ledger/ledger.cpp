@@ -228,7 +228,7 @@ Result<Ledger::Proposal> Ledger::propose(
   }
   if (first && taken != impl.state.genesis.founding)
     return fail(Errc::invalid, "block 1 holds the founding entries, all of them and nothing else");
-  if (taken.empty()) return fail(Errc::not_found, "there is no entry for the next block");
+  if (taken.empty() && !entries.empty()) return fail(Errc::not_found, "there is no entry for the next block");
   return impl.proposal(draft, std::move(taken), log_after, time);
 }
 

@@ -145,9 +145,19 @@ TEST_F(LedgerBlocks, MayBeEmpty) {  // a checkpoint of freshness
 TEST_F(LedgerBlocks, AreMadeByTheWitnessAlone) {
   const auto entry = world.join(ledger, bob, 1000);
   EXPECT_REFUSED(ledger.make_block({entry}, world.now, alice.node), Errc::not_permitted, "not a witness");
-  EXPECT_REFUSED(ledger.make_block({}, world.now, world.witnesses[0]), Errc::not_found, "no entry");
+  EXPECT_REFUSED(ledger.make_block({to_bytes("x")}, world.now, world.witnesses[0]), Errc::not_found, "no entry");
   const auto block = ledger.make_block({entry}, world.now, world.witnesses[0]);
   ASSERT_EQ(why(ledger.append(*block)), "");
+}
+
+TEST_F(LedgerBlocks, OfNoEntriesAreCheckpointsOfFreshness) {
+  world.now += day_ms;
+  const auto block = ledger.make_block({}, world.now, world.witnesses[0]);
+  ASSERT_EQ(why(block), "");
+  const auto root = ledger.log_root();
+  ASSERT_EQ(why(ledger.append(*block)), "");
+  EXPECT_EQ(ledger.head_time(), world.now);
+  EXPECT_EQ(ledger.log_root(), root);
 }
 
 TEST_F(LedgerBlocks, MakingChangesNothing) {

@@ -1,0 +1,400 @@
+#include "core/ledger/agreement.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/core/agreement_world.hpp"
+
+namespace diot {
+namespace {
+
+using namespace testing;
+using namespace std::chrono_literals;
+using Kind = Agreement::Send::Kind;
+
+Bytes bob_joins(Witnesses& group) { return group.world.join(group[0].ledger, bob, 1000); }
+/// Who proposes block 2 in a round.
+std::size_t proposer(const Witnesses& group, std::uint32_t round) { return (2 + round) % group.members.size(); }
+
+Vote vote_by(Witnesses& group, std::size_t witness, VoteKind kind, std::uint32_t round, const Hash& block,
+             std::uint64_t height = 2) {
+  Vote out{kind, height, round, block, start_ms, static_cast<std::uint32_t>(witness), {}};
+  sign_vote(out, group[0].ledger.network(), group.world.witnesses[witness]);
+  return out;
+}
+Agreement::Send message(const Vote& vote) { return {Kind::vote, encode_vote(vote)}; }
+const Hash block_a = sha256(as_bytes("a")), block_b = sha256(as_bytes("b")), nil{};
+
+// Agreeing --------------------------------------------------------------------------------------------------------
+
+class AgreementOf : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(AgreementOf, WitnessesTakesOneRoundAndNoTime) {
+  Witnesses group(GetParam());
+  group.submit(bob_joins(group));
+  group.deliver();
+  for (auto& member : group.members) {
+    EXPECT_EQ(member->ledger.head().height, 2u);
+    EXPECT_NE(member->ledger.handle("bob"), nullptr);
+    EXPECT_EQ(member->ledger.head(), group[0].ledger.head());
+    EXPECT_FALSE(member->agreement->started()) << "and then there is no reason for another block";
+  }
+  EXPECT_EQ(decode_block(group.decided[0])->round, 0u);
+}
+INSTANTIATE_TEST_SUITE_P(N, AgreementOf, ::testing::Values(1, 2, 3, 4, 5, 7, 10));
+
+TEST(Agreement, RestsWhileNothingWaits) {
+  Witnesses group(4);
+  group.pass(30min);
+  EXPECT_EQ(group[0].ledger.head().height, 1u);
+  EXPECT_GT(group[0].agreement->wake_at(), group.clock.monotonic() + 20min);
+}
+
+TEST(Agreement, MakesACheckpointOfFreshnessEachHour) {
+  Witnesses group(4);
+  for (int minutes = 0; minutes < 125; ++minutes) group.pass(1min);
+  EXPECT_EQ(group[0].ledger.head().height, 3u);
+  EXPECT_EQ(group[0].ledger.head(), group[3].ledger.head());
+  EXPECT_TRUE(decode_block(group.decided[0])->entries.empty());
+}
+
+TEST(Agreement, GoesOnWithoutAThird) {
+  Witnesses group(4);
+  group.stop(proposer(group, 0));  // the first proposer, of all
+  group.submit(bob_joins(group));
+  EXPECT_TRUE(group.reach(2));
+  EXPECT_EQ(decode_block(group.decided[0])->round, 1u);
+}
+
+TEST(Agreement, HaltsWithTwoThirdsOrFewerAndGoesOnWhenTheyAreBack) {
+  Witnesses group(4);
+  group.stop(0);
+  group.stop(1);
+  group.submit(bob_joins(group));
+  EXPECT_FALSE(group.reach(2));
+  group.restart(1);
+  group.repair();
+  EXPECT_TRUE(group.reach(2));
+}
+
+TEST(Agreement, BlocksOfTheNextHeightThatComeEarlyAreKept) {
+  Witnesses group(4);
+  // Witness 3 hears everything, but a whole block late.
+  std::vector<Witnesses::Flight> late;
+  group.drop = [&](std::size_t from, std::size_t to, const Agreement::Send& message) {
+    if (to == 3) late.push_back({from, to, message});
+    return to == 3;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  ASSERT_EQ(group[0].ledger.head().height, 2u);
+  group.submit(group.world.join(group[0].ledger, carol, 1001));
+  group.deliver();
+  group.drop = nullptr;
+  if (group[0].ledger.head().height == 2) group.reach(3);
+  for (auto& flight : late) group.flights.push_back(std::move(flight));
+  group.deliver();
+  EXPECT_EQ(group[3].ledger.head().height, 3u);
+}
+
+// Proposals -------------------------------------------------------------------------------------------------------
+
+TEST(Agreement, DoesNotVoteForABlockThatBreaksARule) {
+  Witnesses group(4);
+  auto made = group[0].ledger.propose({bob_joins(group)}, start_ms).value();
+  made.header.map_root = block_a;
+  ProposalMessage bad;
+  bad.header = made.header;
+  bad.entries = made.entries;
+  sign_proposal(bad, group.world.witnesses[proposer(group, 0)]);
+  group.stop(proposer(group, 0));
+  for (std::size_t to : {0u, 1u, 3u}) EXPECT_TRUE(group.hand(to, {Kind::proposal, encode_proposal(bad)}).value());
+  group.submit(bob_joins(group));
+  EXPECT_TRUE(group.reach(2));
+  EXPECT_NE(decode_block(group.decided[0])->hash, bad.hash);
+}
+
+TEST(Agreement, OnlyWhoseTurnItIsProposes) {
+  Witnesses group(4);
+  const auto made = group[0].ledger.propose({bob_joins(group)}, start_ms).value();
+  ProposalMessage stray;
+  stray.header = made.header;
+  stray.entries = made.entries;
+  sign_proposal(stray, group.world.witnesses[proposer(group, 1)]);
+  EXPECT_REFUSED(group.hand(0, {Kind::proposal, encode_proposal(stray)}), Errc::invalid, "whose turn it is");
+}
+
+TEST(Agreement, VotesForNoNewBlockWhoseTimeIsNotNow) {
+  for (const WallMs time : {start_ms + 61'000, start_ms + 3'600'000}) {
+    Witnesses group(4);
+    const auto made = group[0].ledger.propose({bob_joins(group)}, time).value();
+    ProposalMessage early;
+    early.header = made.header;
+    early.entries = made.entries;
+    sign_proposal(early, group.world.witnesses[proposer(group, 0)]);
+    group.stop(proposer(group, 0));
+    for (std::size_t to : {0u, 1u, 3u}) EXPECT_TRUE(group.hand(to, {Kind::proposal, encode_proposal(early)}));
+    group.submit(bob_joins(group));
+    EXPECT_TRUE(group.reach(2));
+    EXPECT_LT(group[0].ledger.head_time(), time);
+  }
+}
+
+TEST(Agreement, AnIdleBlockBeforeItsTimeGetsNoVote) {
+  Witnesses group(4);
+  const auto made = group[0].ledger.propose({}, start_ms).value();
+  ProposalMessage idle;
+  idle.header = made.header;
+  sign_proposal(idle, group.world.witnesses[proposer(group, 0)]);
+  EXPECT_TRUE(group.hand(0, {Kind::proposal, encode_proposal(idle)}));
+  EXPECT_FALSE(group[0].agreement->started());
+}
+
+TEST(Agreement, ClocksThatAreWrongCostRoundsNotTheLedger) {
+  Witnesses group(4);
+  // Everybody's last block is ten minutes ahead of the clocks: time stands still until they are there.
+  group.clock.advance(10min);
+  const auto entry = bob_joins(group);
+  group.submit(entry);
+  ASSERT_TRUE(group.reach(2));
+  group.clock.set_wall(start_ms);
+  group.submit(group.world.join(group[0].ledger, carol, 1001));
+  ASSERT_TRUE(group.reach(3));
+  EXPECT_EQ(decode_block(group.decided[1])->header.time, decode_block(group.decided[0])->header.time);
+}
+
+// Locks -----------------------------------------------------------------------------------------------------------
+
+TEST(Agreement, WhatSomebodyMayHaveDecidedIsProposedAgain) {
+  Witnesses group(4);
+  group.stop(3);
+  // The three prevote the block of round 0. Of their precommits each hears one other's, and a nil of the liar.
+  group.drop = [](std::size_t from, std::size_t to, const Agreement::Send& message) {
+    if (message.kind == Kind::proposal) return false;
+    const auto vote = decode_vote(message.bytes).value();
+    return vote.kind == VoteKind::precommit && vote.height == 2 && vote.round == 0 && to != (from + 1) % 3;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  EXPECT_EQ(group[0].ledger.head().height, 1u);
+  const auto locked = decode_vote(group[0].agreement->lacking({2, 0, true, {}}).front().bytes)->block;
+  ASSERT_NE(locked, nil);
+  for (std::size_t to : {0u, 1u, 2u}) {
+    EXPECT_TRUE(group.hand(to, message(vote_by(group, 3, VoteKind::precommit, 0, nil))).value());
+    group[to].pool.entries.clear();
+  }
+  // The next proposer has other entries, and may not propose them.
+  group.submit(group.world.join(group[0].ledger, carol, 1001));
+  ASSERT_TRUE(group.reach(2));
+  EXPECT_EQ(decode_block(group.decided[0])->hash, locked);
+  EXPECT_GT(decode_block(group.decided[0])->round, 0u);
+  ASSERT_TRUE(group.reach(3)) << "the others' turn comes";
+}
+
+// Memory ----------------------------------------------------------------------------------------------------------
+
+TEST(AgreementMemory, AWitnessThatRestartsVotesTheSameAgain) {
+  Witnesses group(4);
+  group.drop = [](auto, auto, const auto&) { return true; };  // everybody votes and nobody hears
+  group.submit(bob_joins(group));
+  group.deliver();
+  const auto before = group[2].agreement->state();
+  for (std::size_t i = 0; i < 4; ++i) group.restart(i);
+  EXPECT_EQ(group[2].agreement->state().votes, before.votes);
+  group.drop = nullptr;
+  group.repair();
+  group.deliver();
+  EXPECT_TRUE(group.reach(2));
+  for (auto& member : group.members) EXPECT_TRUE(member->caught.empty()) << "nobody contradicted itself";
+}
+
+TEST(AgreementMemory, ARestartWithTheLockKeepsTheBlockAndItsProof) {
+  Witnesses group(4);
+  group.drop = [](std::size_t, std::size_t, const Agreement::Send& message) {
+    return message.kind == Kind::vote && decode_vote(message.bytes)->kind == VoteKind::precommit;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  for (std::size_t i = 0; i < 4; ++i) {
+    ASSERT_TRUE(group[i].value) << "prevoted by more than two thirds";
+    group[i].pool.entries.clear();
+    group.restart(i);
+  }
+  group.drop = nullptr;
+  group.repair();
+  EXPECT_TRUE(group.reach(2));
+  EXPECT_NE(group[0].ledger.handle("bob"), nullptr);
+}
+
+TEST(AgreementMemory, MissingOrDamagedItDoesNotVote) {
+  const auto refusal = [](auto change) {
+    Witnesses group(4);
+    group.drop = [](std::size_t, std::size_t, const Agreement::Send& message) {
+      return message.kind == Kind::vote && decode_vote(message.bytes)->kind == VoteKind::precommit;
+    };
+    group.submit(bob_joins(group));
+    group.deliver();
+    change(group[0]);
+    group.restart(0);
+    const auto out = group[0].agreement->refusal();
+    if (!out.empty()) {
+      EXPECT_FALSE(group.hand(0, message(vote_by(group, 1, VoteKind::prevote, 0, nil))).value());
+      EXPECT_TRUE(group[0].agreement->lacking(group[1].agreement->state()).empty());
+    }
+    return out;
+  };
+  using Member = Witnesses::Member;
+  EXPECT_EQ(refusal([](Member&) {}), "") << "as it was it goes on";
+  EXPECT_THAT(refusal([](Member& it) { it.memory.reset(); }), ::testing::HasSubstr("missing"));
+  EXPECT_THAT(refusal([](Member& it) { it.memory->back() ^= 1; }), ::testing::HasSubstr("damaged"));
+  EXPECT_THAT(refusal([](Member& it) { it.memory->resize(9); }), ::testing::HasSubstr("damaged"));
+  EXPECT_THAT(refusal([](Member& it) { it.value->at(100) ^= 1; }), ::testing::HasSubstr("damaged"));
+  EXPECT_THAT(refusal([](Member& it) { it.value.reset(); }), ::testing::HasSubstr("missing"));
+  EXPECT_THAT(refusal([](Member& it) { it.memory = Agreement::new_memory(test_key(99).public_key(), 2); }),
+              ::testing::HasSubstr("another key"));
+}
+
+TEST(AgreementMemory, OfABackupIsFoundOutByItsOwnVotes) {
+  Witnesses group(4);
+  const auto backup = group[0].memory;
+  group.drop = [](std::size_t, std::size_t to, const Agreement::Send&) { return to == 0; };
+  group[0].pool.entries.clear();
+  group.submit(bob_joins(group));
+  group.clock.advance(4s);
+  group[0].agreement->tick();  // it heard nothing, and votes nil
+  group.collect();
+  const auto vote = group[0].agreement->lacking({2, 0, true, {}}).front();
+  group[0].memory = backup;
+  group[0].pool.entries.clear();
+  group.restart(0);
+  ASSERT_EQ(group[0].agreement->refusal(), "");
+  EXPECT_FALSE(group.hand(0, vote).value());
+  EXPECT_THAT(group[0].agreement->refusal(), ::testing::HasSubstr("restored from a backup"));
+  group.collect();
+  group.restart(0);
+  EXPECT_THAT(group[0].agreement->refusal(), ::testing::HasSubstr("restored from a backup"))
+      << "and that is remembered";
+}
+
+TEST(AgreementMemory, TheOperatorMayLetItVoteAgain) {
+  Witnesses group(4);
+  group.stop(0);
+  group.submit(bob_joins(group));
+  ASSERT_TRUE(group.reach(2));
+  group[0].memory.reset();
+  group.restart(0);
+  ASSERT_NE(group[0].agreement->refusal(), "");
+  ASSERT_EQ(why(group[0].ledger.append(group.decided[0])), "");
+  group[0].pool.entries.clear();
+  group[0].agreement->on_head();
+  group[0].agreement->start_anew(4);
+  EXPECT_EQ(group[0].agreement->refusal(), "");
+  group.submit(group.world.join(group[1].ledger, carol, 1001));
+  ASSERT_TRUE([&] {
+    group.stop(0);
+    auto there = group.reach(3);
+    group.members[0]->up = true;
+    return there;
+  }());
+  EXPECT_EQ(group[0].ledger.head().height, 2u);
+  ASSERT_EQ(why(group[0].ledger.append(group.decided[1])), "");
+  group[0].pool.entries.clear();
+  group[0].agreement->on_head();
+  group.stop(1);
+  group.submit(group.world.join(group[2].ledger, dave, 1002));
+  EXPECT_TRUE(group.reach(4)) << "with its vote";
+}
+
+// Liars -----------------------------------------------------------------------------------------------------------
+
+TEST(AgreementLiars, AreCaughtVotingTwice) {
+  Witnesses group(4);
+  EXPECT_TRUE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 0, block_a))).value());
+  EXPECT_FALSE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 0, block_a))).value()) << "known";
+  EXPECT_TRUE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 0, nil))).value());
+  EXPECT_FALSE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 0, block_b))).value()) << "two are enough";
+  group.collect();
+  ASSERT_EQ(group[0].caught.size(), 1u);
+  EXPECT_EQ(group[0].caught[0].witness, group.world.witnesses[3].public_key());
+  EXPECT_EQ(why(check_double_vote(group[0].caught[0], group[0].ledger.network())), "");
+}
+
+TEST(AgreementLiars, CannotSpeakForOthers) {
+  Witnesses group(4);
+  auto forged = vote_by(group, 3, VoteKind::prevote, 0, block_a);
+  forged.witness = 2;
+  EXPECT_REFUSED(group.hand(0, message(forged)), Errc::invalid, "did not sign");
+  forged.witness = 0;
+  EXPECT_REFUSED(group.hand(0, message(forged)), Errc::invalid, "did not sign");
+  EXPECT_EQ(group[0].agreement->refusal(), "") << "nor make a witness doubt itself";
+  forged.witness = 4;
+  EXPECT_REFUSED(group.hand(0, message(forged)), Errc::invalid, "there are 4");
+}
+
+TEST(AgreementLiars, CannotStartARoundAlone) {
+  Witnesses group(4);
+  EXPECT_TRUE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 1'000'000, nil))).value());
+  EXPECT_FALSE(group[0].agreement->started());
+  EXPECT_TRUE(group.hand(0, message(vote_by(group, 2, VoteKind::prevote, 7, nil))).value());
+  EXPECT_TRUE(group[0].agreement->started());
+  EXPECT_EQ(group[0].agreement->round(), 7u) << "where one of the two is honest";
+}
+
+TEST(AgreementLiars, CannotFillTheMemory) {
+  Witnesses group(4);
+  for (std::uint32_t round = 5; round < 3000; ++round)
+    (void)group.hand(0, message(vote_by(group, 3, VoteKind::prevote, round, block_a)));
+  for (std::uint32_t round = 0; round < 5; ++round)
+    (void)group.hand(0, message(vote_by(group, 3, VoteKind::precommit, round, block_a)));
+  EXPECT_LE(group[0].agreement->lacking({2, 0, false, {}}).size(), 5u);
+  for (std::uint64_t height : {1u, 3u, 1000u})
+    EXPECT_FALSE(group.hand(0, message(vote_by(group, 3, VoteKind::prevote, 0, block_a, height))).value());
+}
+
+// Bytes -----------------------------------------------------------------------------------------------------------
+
+TEST(AgreementBytes, OfStatesSurviveTheWire) {
+  AgreementState state{7, 3, true, {std::vector<bool>{true, false, true, true}, std::vector<bool>(4)}};
+  auto read = decode_agreement_state(encode_agreement_state(state)).value();
+  for (auto& votes : read.votes) votes.resize(4);
+  EXPECT_EQ(read, state);
+  EXPECT_FALSE(decode_agreement_state(to_bytes("x")));
+}
+
+TEST(AgreementBytes, OfProposalsSurviveTheWireAndAreSigned) {
+  Witnesses group(4);
+  const auto made = group[0].ledger.propose({bob_joins(group)}, start_ms).value();
+  ProposalMessage out;
+  out.round = 5;
+  out.valid_round = 3;
+  out.header = made.header;
+  out.entries = made.entries;
+  sign_proposal(out, group.world.witnesses[3]);
+  for (std::size_t i : {0u, 2u, 3u})
+    out.proof.push_back(BlockView::Vote::of(vote_by(group, i, VoteKind::prevote, 3, out.hash)));
+  const auto read = decode_proposal(encode_proposal(out)).value();
+  EXPECT_EQ(read.hash, out.hash);
+  EXPECT_EQ(read.entries, out.entries);
+  EXPECT_EQ(read.valid_round, 3u);
+  const auto keys = group.world.genesis.witnesses;
+  EXPECT_TRUE(check_proposal_signature(read, keys[3]));
+  EXPECT_FALSE(check_proposal_signature(read, keys[2]));
+  EXPECT_EQ(why(check_proposal_proof(read, keys)), "");
+
+  auto changed = read;
+  changed.valid_round = 2;
+  EXPECT_FALSE(check_proposal_signature(changed, keys[3]));
+  EXPECT_REFUSED(check_proposal_proof(changed, keys), Errc::invalid, "not signed");
+  changed = read;
+  changed.proof.pop_back();
+  EXPECT_REFUSED(check_proposal_proof(changed, keys), Errc::invalid, "two thirds");
+  changed = read;
+  changed.proof[1] = changed.proof[0];
+  EXPECT_REFUSED(check_proposal_proof(changed, keys), Errc::invalid, "different witnesses");
+  changed = read;
+  changed.valid_round = 5;
+  EXPECT_REFUSED(check_proposal_proof(changed, keys), Errc::invalid, "its own round");
+  EXPECT_FALSE(decode_proposal(ByteView(encode_proposal(out)).first(100)));
+}
+
+}  // namespace
+}  // namespace diot
