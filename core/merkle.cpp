@@ -1,6 +1,8 @@
 #include "core/merkle.hpp"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 #include "core/crypto.hpp"
@@ -50,6 +52,34 @@ MerkleTree::MerkleTree(std::vector<Hash> leaves) {
 
 Hash MerkleTree::root() const { return levels_.back().empty() ? sha256({}) : levels_.back().front(); }
 
+Hash MerkleTree::range_root(std::size_t from, std::size_t to) const {
+  // A range that the tree's recursion comes to is one node, on the level that is high enough for it.
+  std::size_t level = 0;
+  while (std::size_t{1} << level < to - from) ++level;
+  return levels_[level][from >> level];
+}
+
+std::vector<Hash> MerkleTree::consistency(std::size_t old_size) const {
+  std::size_t size = levels_.front().size(), from = 0;
+  expect(old_size <= size, "a consistency proof with a tree that is not there yet");
+  std::vector<Hash> out;
+  if (old_size == 0) return out;
+  // RFC 9162 section 2.1.4.1, SUBPROOF, without its recursion: [from, size) is the subtree that the old size ends in.
+  while (old_size != size) {
+    const auto half = from + std::bit_floor(size - from - 1);
+    if (old_size <= half) {
+      out.push_back(range_root(half, size));
+      size = half;
+    } else {
+      out.push_back(range_root(from, half));
+      from = half;
+    }
+  }
+  if (from != 0) out.push_back(range_root(from, size));  // else it is the old tree's own root, which is known
+  std::ranges::reverse(out);
+  return out;
+}
+
 std::vector<Hash> MerkleTree::path(std::size_t index) const {
   expect(index < levels_.front().size(), "a Merkle path of a leaf that is not there");
   std::vector<Hash> out;
@@ -78,74 +108,32 @@ std::optional<Hash> merkle_root_from_path(const Hash& leaf, std::uint64_t index,
   return root;
 }
 
-/// A subtree that is not empty: one entry, or a branch over at least two.
-struct SparseMap::Node {
-  Hash key;  ///< of an entry
-  mutable Hash hash;
-  mutable bool hashed = false;
-  bool branch = false;
-  std::unique_ptr<Node> child[2];
-
-  static bool bit(const Hash& key, unsigned depth) { return (key.bytes[depth / 8] >> (7 - depth % 8)) & 1; }
-
-  const Hash& hash_of() const {
-    static const Hash empty;
-    if (hashed) return hash;
-    hash = merkle_node(child[0] ? child[0]->hash_of() : empty, child[1] ? child[1]->hash_of() : empty);
-    hashed = true;
-    return hash;
+bool merkle_consistent(std::uint64_t old_size, const Hash& old_root, std::uint64_t size, const Hash& root,
+                       const std::vector<Hash>& proof) {
+  if (old_size > size) return false;
+  if (old_size == size) return proof.empty() && old_root == root;
+  if (old_size == 0) return proof.empty() && old_root == sha256({});
+  // RFC 9162 section 2.1.4.2. A complete old tree is a node of the new one, so its root is not sent.
+  auto next = proof.begin();
+  const bool complete = std::has_single_bit(old_size);
+  if (!complete && next == proof.end()) return false;
+  Hash old_side = complete ? old_root : *next++;
+  Hash new_side = old_side;
+  auto at = old_size - 1, last = size - 1;
+  while (at & 1) at >>= 1, last >>= 1;
+  for (; next != proof.end(); ++next) {
+    if (last == 0) return false;
+    if (at & 1 || at == last) {
+      old_side = merkle_node(*next, old_side);
+      new_side = merkle_node(*next, new_side);
+      while (!(at & 1) && at != 0) at >>= 1, last >>= 1;
+    } else {
+      new_side = merkle_node(new_side, *next);
+    }
+    at >>= 1;
+    last >>= 1;
   }
-
-  /// The recursion ends where two keys differ: at depth 255 at the latest.
-  static void set(std::unique_ptr<Node>& place, std::unique_ptr<Node> entry, unsigned depth) {
-    if (!place || (!place->branch && place->key == entry->key)) {
-      place = std::move(entry);
-      return;
-    }
-    if (!place->branch) {
-      auto branch = std::make_unique<Node>();
-      branch->branch = true;
-      auto& below = branch->child[bit(place->key, depth)];
-      below = std::move(place);
-      place = std::move(branch);
-    }
-    place->hashed = false;
-    auto& below = place->child[bit(entry->key, depth)];
-    set(below, std::move(entry), depth + 1);
-  }
-
-  static bool erase(std::unique_ptr<Node>& place, const Hash& key, unsigned depth) {
-    if (!place) return false;
-    if (!place->branch) {
-      if (place->key != key) return false;
-      place.reset();
-      return true;
-    }
-    if (!erase(place->child[bit(key, depth)], key, depth + 1)) return false;
-    place->hashed = false;
-    auto& [left, right] = place->child;
-    // What is left of a branch over two entries is one entry, and moves up as far as it is alone.
-    if (auto& only = left ? left : right; (!left || !right) && !only->branch) {
-      auto entry = std::move(only);
-      place = std::move(entry);
-    }
-    return true;
-  }
-};
-
-SparseMap::SparseMap() = default;
-SparseMap::~SparseMap() = default;
-SparseMap::SparseMap(SparseMap&&) noexcept = default;
-SparseMap& SparseMap::operator=(SparseMap&&) noexcept = default;
-
-void SparseMap::set(const Hash& key, const Hash& value) {
-  auto entry = std::make_unique<Node>();
-  entry->key = key;
-  entry->hash = sha256({leaf_prefix, key, value});
-  entry->hashed = true;
-  Node::set(root_, std::move(entry), 0);
+  return last == 0 && old_side == old_root && new_side == root;
 }
-void SparseMap::erase(const Hash& key) { Node::erase(root_, key, 0); }
-Hash SparseMap::root() const { return root_ ? root_->hash_of() : Hash{}; }
 
 }  // namespace diot

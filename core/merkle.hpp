@@ -1,8 +1,7 @@
 #pragma once
-// Merkle trees of RFC 6962 section 2.1 (SHA-256), and the sparse map handle → record of the ledger.
+// Merkle trees of RFC 6962 section 2.1 and RFC 9162 section 2.1 (SHA-256).
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -25,13 +24,21 @@ class MerkleTree {
   Hash root() const;
   /// Audit path of RFC 6962 section 2.1.1, leaf to root. `index` is that of a leaf.
   std::vector<Hash> path(std::size_t index) const;
+  /// That this tree begins with the first `old_size` leaves, of which it has as many at least: RFC 9162 section 2.1.4.1.
+  /// Nothing for 0 and for all.
+  std::vector<Hash> consistency(std::size_t old_size) const;
 
  private:
+  Hash range_root(std::size_t from, std::size_t to) const;
+
   std::vector<std::vector<Hash>> levels_;  ///< from the leaves up
 };
 /// The root that `leaf` at `index` of `size` leaves leads to; nullopt if the path's length does not fit.
 std::optional<Hash> merkle_root_from_path(const Hash& leaf, std::uint64_t index, std::uint64_t size,
                                           const std::vector<Hash>& path);
+/// Whether the proof shows that the tree of `size` leaves begins with the one of `old_size`.
+bool merkle_consistent(std::uint64_t old_size, const Hash& old_root, std::uint64_t size, const Hash& root,
+                       const std::vector<Hash>& proof);
 
 /// An append-only tree of which only the frontier is kept: O(log n) memory.
 class MerkleFrontier {
@@ -43,24 +50,6 @@ class MerkleFrontier {
  private:
   std::uint64_t size_ = 0;
   std::vector<Hash> roots_;  ///< of the complete subtrees, largest first
-};
-
-/// A compressed sparse Merkle map over 256-bit keys (docs/protocol.md, "Map root"): an empty subtree is 32 zero bytes,
-/// a subtree with one entry is that entry's leaf SHA-256(0x00 ‖ key ‖ value), any other SHA-256(0x01 ‖ left ‖ right),
-/// the key's bits from the most significant one down deciding left (0) or right (1).
-class SparseMap {
- public:
-  SparseMap();
-  ~SparseMap();
-  SparseMap(SparseMap&&) noexcept;
-  SparseMap& operator=(SparseMap&&) noexcept;
-  void set(const Hash& key, const Hash& value);
-  void erase(const Hash& key);
-  Hash root() const;
-
- private:
-  struct Node;
-  std::unique_ptr<Node> root_;
 };
 
 }  // namespace diot

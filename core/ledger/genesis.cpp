@@ -85,6 +85,13 @@ static Result<Genesis> parse(ByteView signed_bytes) {
   return out;
 }
 
+Result<ByteView> unsigned_genesis(ByteView genesis) {
+  return open(genesis).map([](const auto& parts) { return parts.first; });
+}
+Result<std::vector<PublicKey>> genesis_witnesses(ByteView unsigned_bytes) {
+  return parse(unsigned_bytes).map([](const Genesis& genesis) { return genesis.witnesses; });
+}
+
 Result<Genesis> decode_genesis(ByteView bytes) {
   const auto parts = open(bytes);
   if (!parts) return tl::unexpected(parts.error());

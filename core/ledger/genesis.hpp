@@ -33,4 +33,9 @@ Result<Genesis> decode_genesis(ByteView bytes);
 /// Checks the outer shape only.
 Result<NetworkId> network_id_of(ByteView genesis);
 
+/// What is signed, and whose SHA-256 is the NetworkId. Checks the outer shape only.
+Result<ByteView> unsigned_genesis(ByteView genesis);
+/// The witness keys in what unsigned_genesis gave. Shape only: whoever knows the NetworkId knows that the rest is right.
+Result<std::vector<PublicKey>> genesis_witnesses(ByteView unsigned_bytes);
+
 }  // namespace diot

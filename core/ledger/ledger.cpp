@@ -86,6 +86,7 @@ const HandleRecord* Ledger::handle(std::string_view name) const {
   const auto at = impl_->state.handles.find(name);
   return at == impl_->state.handles.end() ? nullptr : &at->second;
 }
+SparseProof Ledger::prove(std::string_view handle) const { return impl_->map.prove(sha256(as_bytes(handle))); }
 const HandleRecord* Ledger::handle_of(const NodeId& node) const {
   const auto at = impl_->state.of_node.find(node);
   return at == impl_->state.of_node.end() ? nullptr : at->second;

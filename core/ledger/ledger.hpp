@@ -21,6 +21,7 @@
 #include "core/ledger/invite.hpp"
 #include "core/ledger/verify.hpp"
 #include "core/share.hpp"
+#include "core/sparse_map.hpp"
 
 namespace diot {
 
@@ -75,6 +76,8 @@ class Ledger {
   Result<Bytes> make_first_block(WallMs now, const KeyPair& witness) const;
 
   const HandleRecord* handle(std::string_view name) const;
+  /// That the newest block's map root covers this record of the handle, or none.
+  SparseProof prove(std::string_view handle) const;
   /// The handle that a node speaks for, or nullptr.
   const HandleRecord* handle_of(const NodeId& node) const;
   const Handles& handles() const;

@@ -23,5 +23,6 @@ inline constexpr auto entry_checkpoint_age_max = std::chrono::hours(14 * 24);  /
 inline constexpr std::uint32_t lease_days_max = 36'500;
 inline constexpr std::uint64_t wall_ms_max = (1ull << 48) - 1;  ///< what a HybridTime holds
 inline constexpr std::size_t submitted_entries_max = 1000;      ///< waiting for the next block
+inline constexpr std::size_t proof_changes_max = 100;           ///< of the witnesses, that one proof follows
 
 }  // namespace diot::limits

@@ -14,8 +14,6 @@
 namespace diot {
 namespace {
 
-Hash hash_from(std::string_view hex) { return Hash::from(from_hex(hex).value()).value(); }
-
 // The eight leaves of Certificate Transparency's reference tests, and their published roots.
 std::vector<Hash> reference_leaves(std::size_t count) {
   std::vector<Hash> out;
@@ -94,70 +92,53 @@ TEST(Merkle, a_path_of_the_wrong_length_leads_nowhere) {
   EXPECT_EQ(merkle_root_from_path(leaves[0], ~0ull - 1, ~0ull, {}), std::nullopt);
 }
 
-// The definition in docs/protocol.md ("Map root"), word by word.
-Hash map_root(std::span<const std::pair<Hash, Hash>> sorted, unsigned depth = 0) {
-  if (sorted.empty()) return {};
-  if (sorted.size() == 1) {
-    Bytes leaf{0};
-    append(leaf, sorted[0].first);
-    append(leaf, sorted[0].second);
-    return sha256(leaf);
-  }
-  const auto split = std::ranges::find_if(
-      sorted, [&](const auto& entry) { return (entry.first.bytes[depth / 8] >> (7 - depth % 8)) & 1; });
-  const auto left = static_cast<std::size_t>(split - sorted.begin());
-  return merkle_node(map_root(sorted.first(left), depth + 1), map_root(sorted.subspan(left), depth + 1));
+// The consistency proofs of Certificate Transparency's reference tests.
+TEST(Merkle, published_consistency_proofs) {
+  const MerkleTree tree(reference_leaves(8));
+  const auto proof = [](std::size_t size, std::size_t old_size) {
+    std::vector<std::string> out;
+    for (const auto& hash : MerkleTree(reference_leaves(size)).consistency(old_size)) out.push_back(hash.hex());
+    return out;
+  };
+  EXPECT_EQ(proof(1, 1), std::vector<std::string>{});
+  EXPECT_EQ(proof(8, 1),
+            (std::vector<std::string>{"96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+                                      "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                                      "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4"}));
+  EXPECT_EQ(proof(8, 6),
+            (std::vector<std::string>{"0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+                                      "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                                      "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"}));
+  EXPECT_EQ(proof(5, 2),
+            (std::vector<std::string>{"5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                                      "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"}));
 }
 
-TEST(SparseMap, small_maps_by_hand) {
-  SparseMap map;
-  EXPECT_TRUE(map.root().is_zero());
-  Hash low, high, next_to_low;
-  high.bytes[0] = 0x80;
-  next_to_low.bytes[31] = 1;  // shares 255 bits with low
-  map.set(low, hash_from("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"));
-  const auto one = map.root();
-  map.set(high, low);
-  Bytes leaf{0};
-  append(leaf, high);
-  append(leaf, low);
-  EXPECT_EQ(map.root(), merkle_node(one, sha256(leaf)));
-  map.erase(high);
-  EXPECT_EQ(map.root(), one);
-  map.set(next_to_low, low);
-  EXPECT_NE(map.root(), one);
-  map.erase(next_to_low);
-  EXPECT_EQ(map.root(), one);
-  map.erase(low);
-  EXPECT_TRUE(map.root().is_zero());
-}
-
-RC_GTEST_PROP(SparseMap, the_root_depends_on_what_is_in_it_alone, ()) {
-  SparseMap map;
-  std::map<Hash, Hash> model;
-  // Keys that share long prefixes, and keys that differ at once.
-  const auto any_key = rc::gen::map(
-      rc::gen::pair(rc::gen::element<std::size_t>(0, 1, 15, 31), rc::gen::arbitrary<std::uint8_t>()), [](auto parts) {
-        Hash key;
-        key.bytes[parts.first] = parts.second;
-        return key;
-      });
-  const auto steps = *rc::gen::inRange(0, 60);
-  for (int step = 0; step < steps; ++step) {
-    const Hash key = *any_key;
-    if (*rc::gen::inRange(0, 3) == 0) {
-      map.erase(key);
-      model.erase(key);
-    } else {
-      Hash value;
-      value.bytes[0] = *rc::gen::arbitrary<std::uint8_t>();
-      map.set(key, value);
-      model[key] = value;
+TEST(Merkle, a_tree_is_shown_to_begin_with_every_older_one_and_with_no_other) {
+  for (std::size_t size = 0; size <= 40; ++size) {
+    const auto leaves = numbered_leaves(size);
+    const MerkleTree tree(leaves);
+    for (std::size_t old_size = 0; old_size <= size; ++old_size) {
+      auto proof = tree.consistency(old_size);
+      auto old_leaves = leaves;
+      old_leaves.resize(old_size);
+      const auto old_root = merkle_root(old_leaves);
+      ASSERT_TRUE(merkle_consistent(old_size, old_root, size, tree.root(), proof)) << old_size << " of " << size;
+      for (std::size_t other = 0; other <= size; ++other) {
+        if (other != old_size) {
+          ASSERT_FALSE(merkle_consistent(other, old_root, size, tree.root(), proof)) << other << ", " << old_size;
+        }
+      }
+      ASSERT_FALSE(merkle_consistent(old_size, merkle_leaf({}), size, tree.root(), proof) && old_size != 0);
+      ASSERT_FALSE(merkle_consistent(old_size, old_root, size, merkle_leaf(as_bytes("x")), proof) && old_size != 0);
+      proof.push_back(merkle_leaf({}));
+      ASSERT_FALSE(merkle_consistent(old_size, old_root, size, tree.root(), proof)) << "too long";
+      if (proof.size() >= 2) {
+        proof.resize(proof.size() - 2);
+        ASSERT_FALSE(merkle_consistent(old_size, old_root, size, tree.root(), proof)) << "too short";
+      }
     }
-    if (*rc::gen::arbitrary<bool>()) static_cast<void>(map.root());  // what is cached must not show
   }
-  const std::vector<std::pair<Hash, Hash>> sorted(model.begin(), model.end());
-  RC_ASSERT(map.root() == map_root(sorted));
 }
 
 }  // namespace

@@ -1,0 +1,232 @@
+#include "core/ledger/proof.hpp"
+
+#include <fmt/format.h>
+
+#include "core/crypto.hpp"
+#include "core/ledger/genesis.hpp"
+#include "core/ledger/limits.hpp"
+#include "core/msgpack.hpp"
+#include "core/topic.hpp"
+
+namespace diot {
+
+static constexpr std::size_t header_bytes_max = 512;
+static constexpr std::size_t siblings_max = 256;
+
+DecidedHeader decided_header(const BlockView& block) {
+  return {encode_block_header(block.header), block.round, block.votes};
+}
+
+// The form -------------------------------------------------------------------------------------------------------
+
+static void write_keys(PackWriter& out, const std::vector<PublicKey>& keys) {
+  Bytes bytes;
+  for (const auto& key : keys) append(bytes, key);
+  out.bin(bytes);
+}
+static std::vector<PublicKey> read_keys(PackReader& in, std::string& error) {
+  const auto bytes = in.bin(limits::witnesses_max * PublicKey::size);
+  if (bytes.size() % PublicKey::size != 0) error = "its keys are not whole";
+  std::vector<PublicKey> out;
+  for (std::size_t at = 0; at + PublicKey::size <= bytes.size(); at += PublicKey::size)
+    out.push_back(*PublicKey::from(bytes.subspan(at, PublicKey::size)));
+  return out;
+}
+
+static void write_decided(PackWriter& out, const DecidedHeader& block) {
+  out.bin(block.header);
+  out.uint(block.round);
+  write_block_votes(out, block.votes);
+}
+static DecidedHeader read_decided(PackReader& in) {
+  DecidedHeader out;
+  out.header = to_bytes(in.bin(header_bytes_max));
+  out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  out.votes = read_block_votes(in);
+  return out;
+}
+
+/// Empty subtrees are left out, and told by a bit each.
+static void write_siblings(PackWriter& out, const std::vector<Hash>& siblings) {
+  Bytes there((siblings.size() + 7) / 8), hashes;
+  for (std::size_t i = 0; i < siblings.size(); ++i) {
+    if (siblings[i].is_zero()) continue;
+    there[i / 8] |= static_cast<std::uint8_t>(0x80 >> i % 8);
+    append(hashes, siblings[i]);
+  }
+  out.uint(siblings.size());
+  out.bin(there);
+  out.bin(hashes);
+}
+static std::vector<Hash> read_siblings(PackReader& in, std::string& error) {
+  std::vector<Hash> out(in.uint(siblings_max));
+  const auto there = in.bin(siblings_max / 8);
+  auto hashes = in.bin(siblings_max * Hash::size);
+  if (!in.ok()) return {};
+  Bytes told((out.size() + 7) / 8);
+  for (std::size_t i = 0; i < out.size() && there.size() == told.size(); ++i) {
+    const auto bit = static_cast<std::uint8_t>(0x80 >> i % 8);
+    if (!(there[i / 8] & bit) || hashes.size() < Hash::size) continue;
+    out[i] = *Hash::from(hashes.first(Hash::size));
+    if (out[i].is_zero()) continue;
+    told[i / 8] |= bit;
+    hashes = hashes.subspan(Hash::size);
+  }
+  if (!equal(told, there) || !hashes.empty()) error = "its path is not in the form of one";
+  return out;
+}
+
+Bytes encode_proof(const HandleProof& proof) {
+  Bytes bytes;
+  PackWriter out(bytes);
+  out.array(14);
+  out.uint(1);
+  out.uint(suite_1);
+  if (proof.pinned) {
+    out.nil();
+    out.array(2);
+    out.bin(proof.pinned->header);
+    write_keys(out, proof.pinned->next_witnesses);
+  } else {
+    out.bin(proof.genesis);
+    out.nil();
+  }
+  out.array(proof.changes.size());
+  for (const auto& change : proof.changes) {
+    out.array(4);
+    write_decided(out, change.block);
+    write_keys(out, change.next_witnesses);
+  }
+  write_decided(out, proof.newest);
+  out.str(proof.handle);
+  if (proof.record.empty())
+    out.nil();
+  else
+    out.bin(proof.record);
+  write_siblings(out, proof.path.siblings);
+  if (proof.path.end && proof.record.empty()) {
+    out.array(2);
+    out.bin(proof.path.end->key);
+    out.bin(proof.path.end->value);
+  } else {
+    out.nil();
+  }
+  return bytes;
+}
+
+Result<HandleProof> decode_proof(ByteView bytes) {
+  static constexpr std::size_t bytes_max = limits::genesis_bytes_max + (1 << 20);
+  if (bytes.size() > bytes_max)
+    return fail(Errc::limit, fmt::format("a proof of {} bytes, at most {} are allowed", bytes.size(), bytes_max));
+  PackReader in(bytes);
+  HandleProof out;
+  std::string error;
+  in.array_of(14);
+  const auto version = in.uint(), suite = in.uint();
+  if (in.ok() && (version != 1 || suite != suite_1))
+    return fail(Errc::not_available, fmt::format("a proof of version {}, suite {}: this diot knows version 1, suite 1 "
+                                                 "only; a newer one may read it",
+                                                 version, suite));
+  if (in.nil()) {
+    in.array_of(2);
+    HandleProof::Pinned pinned;
+    pinned.header = to_bytes(in.bin(header_bytes_max));
+    pinned.next_witnesses = read_keys(in, error);
+    out.pinned = std::move(pinned);
+  } else {
+    out.genesis = to_bytes(in.bin(limits::genesis_bytes_max));
+    if (!in.nil()) error = "it begins in two places";
+  }
+  for (auto left = in.array(limits::proof_changes_max); left > 0 && in.ok(); --left) {
+    in.array_of(4);
+    auto block = read_decided(in);
+    out.changes.push_back({std::move(block), read_keys(in, error)});
+  }
+  out.newest = read_decided(in);
+  out.handle = in.str(64);
+  if (!in.nil()) {
+    out.record = to_bytes(in.bin(limits::entry_bytes_max));
+    if (out.record.empty()) error = "its record is empty";
+  }
+  out.path.siblings = read_siblings(in, error);
+  if (!in.nil()) {
+    in.array_of(2);
+    SparseProof::Entry end;
+    end.key = in.id<Hash>();
+    end.value = in.id<Hash>();
+    if (!out.record.empty()) error = "it has a record and says that there is none";
+    out.path.end = end;
+  }
+  if (!in.done()) return fail(Errc::invalid, "malformed proof: it is not in the form of one");
+  if (!error.empty()) return fail(Errc::invalid, fmt::format("malformed proof: {}", error));
+  if (auto valid = check_handle(out.handle); !valid) return tl::unexpected(valid.error());
+  if (!out.record.empty()) out.path.end = SparseProof::Entry{sha256(as_bytes(out.handle)), sha256(out.record)};
+  return out;
+}
+
+// Checking -------------------------------------------------------------------------------------------------------
+
+/// The witnesses that decide the block behind the place where trust begins, and that place's height.
+static Result<std::pair<std::vector<PublicKey>, std::uint64_t>> anchor(const HandleProof& proof,
+                                                                       const NetworkId& network,
+                                                                       const std::optional<Checkpoint>& pinned) {
+  if (!proof.pinned) {
+    if (NetworkId(sha256(proof.genesis).bytes) != network) return fail(Errc::invalid, "it is of another network");
+    return genesis_witnesses(proof.genesis).map([](auto witnesses) {
+      return std::pair(std::move(witnesses), std::uint64_t{0});
+    });
+  }
+  if (!pinned)
+    return fail(Errc::invalid, "it begins at a block, not at the genesis: say which block you trust with --pin");
+  const auto header = decode_block_header(proof.pinned->header);
+  if (!header) return tl::unexpected(header.error());
+  if (header->network != network) return fail(Errc::invalid, "it is of another network");
+  if (sha256(proof.pinned->header) != pinned->block || header->height != pinned->height)
+    return fail(Errc::invalid,
+                fmt::format("it begins at block {}, which is not the one that you trust", header->height));
+  if (witness_set_hash(proof.pinned->next_witnesses) != header->next_witnesses)
+    return fail(Errc::invalid, "its witnesses are not those that the trusted block names");
+  return std::pair(proof.pinned->next_witnesses, header->height);
+}
+
+/// A block behind `height` that these witnesses decided. `what` names it in the error.
+static Result<BlockHeader> check_decided(const DecidedHeader& block, const NetworkId& network, std::uint64_t height,
+                                         const std::vector<PublicKey>& witnesses, std::string_view what) {
+  auto header = decode_block_header(block.header);
+  if (!header) return header;
+  const auto wrong = [&](std::string_view why) { return fail(Errc::invalid, fmt::format("{}: {}", what, why)); };
+  if (header->network != network) return wrong("it is of another network");
+  if (header->height <= height) return wrong("it is not behind the one before it");
+  if (header->witnesses != witness_set_hash(witnesses)) return wrong("it was decided by other witnesses");
+  const BlockView view{*header, sha256(block.header), {}, block.round, block.votes};
+  if (auto votes = check_votes(view, witnesses); !votes) return wrong(votes.error().message);
+  return header;
+}
+
+Result<ProvedHandle> check_proof(const HandleProof& proof, const NetworkId& network,
+                                 const std::optional<Checkpoint>& pinned) {
+  auto from = anchor(proof, network, pinned);
+  if (!from) return tl::unexpected(from.error());
+  auto& [witnesses, height] = *from;
+  for (const auto& change : proof.changes) {
+    const auto header =
+        check_decided(change.block, network, height, witnesses, "a block that names the next witnesses");
+    if (!header) return tl::unexpected(header.error());
+    if (witness_set_hash(change.next_witnesses) != header->next_witnesses)
+      return fail(Errc::invalid, fmt::format("its witnesses are not those that block {} names", header->height));
+    witnesses = change.next_witnesses;
+    height = header->height;
+  }
+  const auto newest = check_decided(proof.newest, network, height, witnesses, "its newest block");
+  if (!newest) return tl::unexpected(newest.error());
+  const auto key = sha256(as_bytes(proof.handle));
+  if (proof.record.empty() && proof.path.end && proof.path.end->key == key)
+    return fail(Errc::invalid, "it says that there is no such handle, and shows one");
+  if (sparse_root(key, proof.path) != newest->map_root)
+    return fail(Errc::invalid, fmt::format("its path does not lead to the handles of block {}", newest->height));
+  return ProvedHandle{network,          {newest->height, sha256(proof.newest.header)},
+                      newest->time,     proof.newest.votes.size(),
+                      witnesses.size(), newest->map_root};
+}
+
+}  // namespace diot

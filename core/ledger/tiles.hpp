@@ -1,0 +1,47 @@
+#pragma once
+// The log as files that public tools read: c2sp.org/tlog-tiles.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/bytes.hpp"
+
+namespace diot {
+
+inline constexpr std::size_t tile_width = 256;
+
+/// "tile/0/x001/234" or, `width` < 256, "tile/0/x001/234.p/7". `level`: "0" to "63", or "entries".
+std::string tile_path(std::string_view level, std::uint64_t index, std::size_t width = tile_width);
+
+/// Cuts a log into tiles of hashes and bundles of entries, in its order and with little memory.
+class TileWriter {
+ public:
+  /// Called with each file's path and bytes; full ones as soon as they are, partial ones by `finish`.
+  using Sink = std::function<void(const std::string& path, const Bytes& bytes)>;
+  explicit TileWriter(Sink sink) : sink_(std::move(sink)) {}
+
+  /// At most 65,535 bytes.
+  void add(ByteView entry);
+  /// Writes what is not full. Nothing may be added after that.
+  void finish();
+  std::uint64_t size() const { return size_; }
+
+ private:
+  struct Level {
+    std::uint64_t index = 0;  ///< of the tile that is being filled
+    std::vector<Hash> hashes;
+  };
+  void push(std::size_t level, const Hash& hash);
+  void write(std::size_t level);
+  void write_bundle();
+
+  Sink sink_;
+  std::uint64_t size_ = 0;
+  std::vector<Level> levels_;
+  Bytes bundle_;
+};
+
+}  // namespace diot

@@ -1,0 +1,191 @@
+// Light proofs about handles: what anybody can check who knows nothing but the network's id.
+
+#include "core/ledger/proof.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/core/ledger_world.hpp"
+
+namespace diot {
+namespace {
+
+using namespace diot::testing;
+
+class Proof : public ::testing::Test {
+ protected:
+  explicit Proof(std::size_t witnesses = 4) : world(witnesses), ledger(world.ledger()) {
+    EXPECT_EQ(why(world.commit(ledger, {world.join(ledger, bob, 1000)})), "");
+    EXPECT_EQ(why(world.commit(ledger, {world.join(ledger, carol, 1001)})), "");
+  }
+
+  HandleProof prove(const std::string& handle) const {
+    HandleProof out;
+    out.genesis = to_bytes(unsigned_genesis(world.genesis_bytes).value());
+    out.newest = decided_header(decode_block(world.blocks.back()).value());
+    out.handle = handle;
+    if (const auto* record = ledger.handle(handle)) out.record = encode_handle(*record);
+    out.path = ledger.prove(handle);
+    return out;
+  }
+  Result<ProvedHandle> check(const HandleProof& proof) const { return check_proof(proof, ledger.network()); }
+
+  World world;
+  Ledger ledger;
+};
+
+TEST_F(Proof, ShowsARecord) {
+  const auto bytes = encode_proof(prove("bob"));
+  const auto proof = decode_proof(bytes);
+  ASSERT_TRUE(proof) << why(proof);
+  EXPECT_EQ(encode_proof(*proof), bytes);
+  const auto shown = check(*proof);
+  ASSERT_TRUE(shown) << why(shown);
+  EXPECT_EQ(shown->block, ledger.head());
+  EXPECT_EQ(shown->time, ledger.head_time());
+  EXPECT_EQ(shown->votes, 4u);
+  EXPECT_EQ(shown->witnesses, 4u);
+  EXPECT_EQ(proof->record, encode_handle(*ledger.handle("bob")));
+}
+
+TEST_F(Proof, ShowsThatThereIsNone) {
+  for (const std::string handle : {"dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "mallory"}) {
+    const auto proof = decode_proof(encode_proof(prove(handle)));
+    ASSERT_TRUE(proof) << why(proof);
+    EXPECT_EQ(why(check(*proof)), "") << handle;
+    EXPECT_TRUE(proof->record.empty());
+  }
+}
+
+TEST_F(Proof, OfAnotherRecordOrOfNoneIsRefused) {
+  auto record = *ledger.handle("bob");
+  record.owner = dave.owner.public_key();
+  auto proof = prove("bob");
+  proof.record = encode_handle(record);
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "does not lead to the handles");
+
+  proof = prove("bob");
+  proof.record.clear();
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "shows one");
+  proof.path.end.reset();
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "does not lead");
+  proof = prove("dave");
+  proof.handle = "bob";
+  EXPECT_FALSE(check(decode_proof(encode_proof(proof)).value()));
+}
+
+TEST_F(Proof, NeedsItsNetworkAndAQuorum) {
+  auto proof = prove("bob");
+  NetworkId other = ledger.network();
+  other.bytes[0] ^= 1;
+  EXPECT_REFUSED(check_proof(proof, other), Errc::invalid, "another network");
+  proof.newest.votes.resize(2);
+  EXPECT_REFUSED(check(proof), Errc::invalid, "2 of 4 witnesses");
+
+  // A genesis of the attacker's own, with the network's id written into his headers.
+  World false_world(4);
+  for (auto& witness : false_world.witnesses) witness = test_key(witness.seed().bytes[31] + 50u);
+  auto header = decode_block(world.blocks.back())->header;
+  std::vector<PublicKey> keys;
+  for (const auto& witness : false_world.witnesses) keys.push_back(witness.public_key());
+  header.witnesses = header.next_witnesses = witness_set_hash(keys);
+  proof = prove("bob");
+  proof.newest = decided_header(decode_block(false_world.decide({header, {}})).value());
+  EXPECT_REFUSED(check(proof), Errc::invalid, "decided by other witnesses");
+}
+
+TEST_F(Proof, FollowsTheWitnessesFromSetToSet) {
+  // As the chain would be if the witnesses had changed at block 3, for the blocks from 4 on.
+  World next(7);
+  std::vector<PublicKey> keys;
+  for (const auto& witness : next.witnesses) keys.push_back(witness.public_key());
+  auto at_3 = decode_block(world.blocks.back())->header;
+  at_3.next_witnesses = witness_set_hash(keys);
+  auto at_4 = at_3;
+  at_4.height = at_3.height + 1;
+  at_4.previous = block_hash(at_3);
+  at_4.witnesses = at_3.next_witnesses;
+
+  auto proof = prove("bob");
+  proof.changes.push_back({decided_header(decode_block(world.decide({at_3, {}})).value()), keys});
+  proof.newest = decided_header(decode_block(next.decide({at_4, {}})).value());
+  proof = decode_proof(encode_proof(proof)).value();
+  const auto shown = check(proof);
+  ASSERT_TRUE(shown) << why(shown);
+  EXPECT_EQ(shown->witnesses, 7u);
+  EXPECT_EQ(shown->block.height, 4u);
+
+  auto bent = proof;
+  bent.changes[0].next_witnesses.pop_back();
+  EXPECT_REFUSED(check(bent), Errc::invalid, "not those that block 3 names");
+  bent = proof;
+  bent.changes[0].block.votes.resize(2);
+  EXPECT_REFUSED(check(bent), Errc::invalid, "2 of 4 witnesses");
+  bent = proof;
+  bent.changes.push_back(bent.changes[0]);
+  EXPECT_FALSE(check(bent)) << "the same step twice";
+  bent.changes.clear();
+  EXPECT_REFUSED(check(bent), Errc::invalid, "other witnesses");
+
+  // From a block that the reader has pinned.
+  HandleProof pinned = proof;
+  pinned.genesis.clear();
+  pinned.pinned = {proof.changes[0].block.header, keys};
+  pinned.changes.clear();
+  pinned = decode_proof(encode_proof(pinned)).value();
+  const Checkpoint known{3, block_hash(at_3)};
+  EXPECT_EQ(why(check_proof(pinned, ledger.network(), known)), "");
+  EXPECT_REFUSED(check(pinned), Errc::invalid, "--pin");
+  EXPECT_REFUSED(check_proof(pinned, ledger.network(), Checkpoint{3, ledger.head().block}), Errc::invalid,
+                 "not the one that you trust");
+  bent = pinned;
+  bent.pinned->next_witnesses.pop_back();
+  EXPECT_REFUSED(check_proof(bent, ledger.network(), known), Errc::invalid, "the trusted block");
+  NetworkId other = ledger.network();
+  other.bytes[0] ^= 1;
+  EXPECT_REFUSED(check_proof(pinned, other, known), Errc::invalid, "another network");
+}
+
+TEST_F(Proof, WithAnyBitFlippedOrCutOffShowsNothingElse) {
+  const auto bytes = encode_proof(prove("bob"));
+  const auto shown = check(decode_proof(bytes).value()).value();
+  for (std::size_t at = 0; at < bytes.size(); ++at)
+    for (const int bit : {0, 7}) {
+      auto bent = bytes;
+      bent[at] = static_cast<std::uint8_t>(bent[at] ^ 1 << bit);
+      const auto proof = decode_proof(bent);
+      if (!proof) continue;
+      const auto other = check(*proof);
+      // Votes beyond the quorum may go; the statement stays.
+      EXPECT_FALSE(other && (proof->handle != "bob" || proof->record != encode_handle(*ledger.handle("bob")) ||
+                             other->block != shown.block))
+          << at;
+    }
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_proof(ByteView(bytes).first(size))) << size;
+}
+
+TEST_F(Proof, IsSmall) {
+  // 7 witnesses of whom 5 voted, one home in the genesis, a million handles: 20 siblings.
+  World seven(7);
+  auto of_seven = seven.ledger();
+  HandleProof proof;
+  proof.genesis = to_bytes(unsigned_genesis(seven.genesis_bytes).value());
+  proof.newest = decided_header(decode_block(seven.blocks.back()).value());
+  proof.newest.votes.resize(5);
+  proof.handle = "alice";
+  proof.record = encode_handle(*of_seven.handle("alice"));
+  proof.path.siblings.resize(20, seven.genesis.succession);
+  const auto from_genesis = encode_proof(proof).size();
+  RecordProperty("bytes_from_genesis", static_cast<int>(from_genesis));
+  EXPECT_LT(from_genesis, 2300u);
+  proof.pinned = {proof.newest.header, seven.genesis.witnesses};
+  const auto from_block = encode_proof(proof).size();
+  RecordProperty("bytes_from_block", static_cast<int>(from_block));
+  EXPECT_LT(from_block, 2048u);
+  const auto before = from_block;
+  proof.changes.push_back({proof.newest, seven.genesis.witnesses});
+  EXPECT_LT(encode_proof(proof).size() - before, 1024u);
+}
+
+}  // namespace
+}  // namespace diot
