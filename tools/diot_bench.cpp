@@ -61,6 +61,8 @@ void add_options(CLI::App& app, Options& options, std::uint16_t& port, bool& jso
       ->option_text("live|retained|offline [live]");
   app.add_option("--idle", options.idle, "more connections, each with a subscription that nothing matches")
       ->check(CLI::Range(0, 1'000'000));
+  app.add_flag("--storm", options.storm, "cut the --idle ones once, and let them come back to kept sessions at once");
+  app.add_option("--slow", options.slow, "subscribers of everything that never read")->check(CLI::Range(0, 10'000));
   app.add_option("--unrelated", options.unrelated, "more wildcard subscriptions that nothing matches")
       ->check(CLI::Range(0, 10'000'000));
   app.add_option("--pid", options.pids, "server processes whose CPU time and memory are to be measured")

@@ -134,25 +134,28 @@ class Client(threading.Thread):
 
 
 class Publisher(Client):
-    """Publishes payloads(i) for i < count; ends when the last is acknowledged (QoS 1: PUBACK; QoS 2: PUBCOMP)."""
+    """Publishes the numbers below count, each in `size` bytes at least; ends when the last is acknowledged (QoS 1: PUBACK; QoS 2: PUBCOMP)."""
 
-    def __init__(self, port, client_id, topic, qos, count, window=100):
+    def __init__(self, port, client_id, topic, qos, count, window=100, size=1):
         super().__init__(port, client_id)
-        self.topic, self.qos, self.count, self.window = topic, qos, count, window
+        self.topic, self.qos, self.count, self.window, self.size = topic, qos, count, window, size
         self.next, self.acknowledged = 0, 0
         self.free_ids = collections.deque(range(1, 1001))
         self.open = collections.OrderedDict()  # packet id -> [number, whether PUBREC came]; in the order of publishing
 
+    def payload(self, number):
+        return b"%*d" % (self.size, number)  # with blanks in front, which int() skips
+
     def serve(self, connection):
         for packet_id, (number, received) in self.open.items():  # again, in the old order (4.4, 4.6)
             connection.send(with_id(PUBREL, packet_id) if received else
-                            publish(self.topic, b"%d" % number, self.qos, packet_id, dup=True))
+                            publish(self.topic, self.payload(number), self.qos, packet_id, dup=True))
         while self.acknowledged < self.count:
             out = bytearray()
             while self.next < self.count and len(self.open) < self.window:
                 packet_id = self.free_ids.popleft()
                 self.open[packet_id] = [self.next, False]
-                out += publish(self.topic, b"%d" % self.next, self.qos, packet_id)
+                out += publish(self.topic, self.payload(self.next), self.qos, packet_id)
                 self.next += 1
             connection.send(out)
             kind, _, body = connection.receive()

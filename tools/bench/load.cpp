@@ -45,7 +45,7 @@ std::uint64_t own_cpu_ns() {
 
 std::uint64_t to_ns(double seconds) { return static_cast<std::uint64_t>(seconds * 1e9); }
 
-enum class Role { publisher, subscriber, bystander };
+enum class Role { publisher, subscriber, bystander, slow };
 
 /// A client with its socket and what it is for.
 struct Peer {
@@ -89,9 +89,10 @@ class Load final : public ClientOwner {
   Result<void> run_live();
   Result<void> run_late();
   Result<void> open_all(Role role);
+  Result<void> storm();
   Result<void> leave_all(Role role);
   // A server is left as it was found.
-  Result<void> forget_sessions();
+  Result<void> forget_sessions(Role role);
   Result<void> forget_retained();
   Result<void> probe();
   Result<void> send_until(std::uint64_t warm_at, std::uint64_t end_at);
@@ -151,7 +152,8 @@ std::string Load::topic_of(std::size_t stream) const {
 
 void Load::make_peers() {
   const auto add = [this](Role role, std::string name, std::vector<std::string> filters) -> Peer& {
-    const bool clean = role != Role::subscriber || options_.delivery != Delivery::offline;
+    const bool clean = !(role == Role::subscriber && options_.delivery == Delivery::offline) &&
+                       !(role == Role::bystander && options_.storm);
     return peers_.emplace_back(Client::Config{.id = fmt::format("bench-{:08x}-{}", run_id_, name),
                                               .version = options_.version,
                                               .qos = options_.qos,
@@ -181,6 +183,7 @@ void Load::make_peers() {
   for (std::size_t i = 0; i < options_.idle; ++i) {
     add(Role::bystander, fmt::format("idle{}", i), {fmt::format("{}-idle/{}", reads, i)});
   }
+  for (std::size_t i = 0; i < options_.slow; ++i) add(Role::slow, fmt::format("slow{}", i), {reads + "/#"});
   for (std::size_t first = 0; first < options_.unrelated; first += filters_per_connection) {
     std::vector<std::string> filters;
     for (auto i = first; i < std::min(first + filters_per_connection, options_.unrelated); ++i) {
@@ -367,6 +370,22 @@ Result<void> Load::open_all(Role role) {
   return {};
 }
 
+/// All at once, without a goodbye; back as fast as the server takes them.
+Result<void> Load::storm() {
+  const auto from = mark();
+  if (!from) return tl::unexpected(from.error());
+  for (auto& peer : peers_) {
+    if (peer.role != Role::bystander) continue;
+    network_.close(peer.link);
+    peer.client.set_session(false, {});
+  }
+  if (auto done = open_all(Role::bystander); !done) return done;
+  const auto to = mark();
+  if (!to) return tl::unexpected(to.error());
+  report_.storm = between(*from, *to);
+  return {};
+}
+
 Result<void> Load::leave_all(Role role) {
   std::vector<Peer*> leaving;
   for (auto& peer : peers_) {
@@ -465,6 +484,12 @@ Result<void> Load::run_live() {
   const auto connected = rss();
   if (!connected) return tl::unexpected(connected.error());
   report_.rss_connected = *connected;
+  if (options_.storm) {
+    if (auto done = storm(); !done) return done;
+  }
+  if (auto done = open_all(Role::slow); !done) return done;
+  for (auto& peer : peers_)
+    if (peer.role == Role::slow) network_.ignore(peer.link);
   for (std::size_t i = 0; i < publishers_.size(); ++i) {
     publishers_[i]->readers = 0;
     for (std::size_t j = 0; j < subscribers_.size(); ++j) {
@@ -476,7 +501,10 @@ Result<void> Load::run_live() {
   const bool counted = options_.count > 0;
   const auto warm_at = counted ? 0 : now + to_ns(options_.warmup_s);
   if (auto done = send_until(warm_at, counted ? UINT64_MAX : warm_at + to_ns(options_.duration_s)); !done) return done;
-  return counted ? Result<void>{} : settle();  // a count includes it
+  if (!counted) {  // a count includes it
+    if (auto done = settle(); !done) return done;
+  }
+  return options_.storm ? forget_sessions(Role::bystander) : Result<void>{};
 }
 
 Result<void> Load::run_late() {
@@ -508,14 +536,15 @@ Result<void> Load::run_late() {
   if (!to) return tl::unexpected(to.error());
   to->at = std::max(from->at, last_arrival_at_);
   report_.delivering = between(*from, *to);
-  return offline ? forget_sessions() : forget_retained();
+  return offline ? forget_sessions(Role::subscriber) : forget_retained();
 }
 
-Result<void> Load::forget_sessions() {
-  if (auto done = leave_all(Role::subscriber); !done) return done;
-  for (auto* peer : subscribers_) peer->client.set_session(true, {});
-  if (auto done = open_all(Role::subscriber); !done) return done;
-  return leave_all(Role::subscriber);
+Result<void> Load::forget_sessions(Role role) {
+  if (auto done = leave_all(role); !done) return done;
+  for (auto& peer : peers_)
+    if (peer.role == role) peer.client.set_session(true, {});
+  if (auto done = open_all(role); !done) return done;
+  return leave_all(role);
 }
 
 Result<void> Load::forget_retained() {
@@ -627,6 +656,9 @@ Result<Report> run_load(const Options& options) {
     if (options.rate > 0) return invalid("late subscribers and a rate do not go together");
   }
   if (options.delivery == Delivery::offline && options.count == 0) return invalid("offline delivery needs a count");
+  if (options.delivery != Delivery::live && (options.storm || options.slow > 0)) {
+    return invalid("a storm and slow subscribers need subscribers that are there all the time");
+  }
   if (options.pairs && options.subscribers % options.publishers != 0) {
     return invalid("with pairs, the subscribers are a multiple of the publishers");
   }

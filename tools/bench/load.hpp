@@ -30,6 +30,8 @@ struct Options {
   bool pairs = false;         ///< subscriber i reads publisher i modulo publishers, not everybody
   std::size_t topics = 1;     ///< of each publisher, taken in turn
   std::size_t idle = 0;       ///< connections with a subscription that nothing matches
+  bool storm = false;         ///< all of them are cut once, and come back to their kept sessions at once
+  std::size_t slow = 0;       ///< subscribers of everything that never read
   std::size_t unrelated = 0;  ///< wildcard subscriptions that nothing matches, on a few more connections
   std::uint8_t qos = 0;
   std::size_t payload_bytes = 64;
@@ -70,6 +72,7 @@ struct Report {
   std::uint64_t stalls = 0;          ///< times when nothing came for a second, so that the window was opened by force
   Histogram latency_ns;              ///< publish to arrival, one a delivery, within the measured stretch
   Histogram lateness_ns;             ///< how late the generator itself was, with a rate
+  Stretch storm;                     ///< from the cut to the last CONNACK; else empty
   double first_delivery_ms = 0;      ///< from the first publish to its arrival at every subscriber
   std::uint64_t rss_before = 0, rss_connected = 0, rss_after = 0;  ///< of Options::pids
 

@@ -76,6 +76,8 @@ void Network::finish(Link& link) {
   mark(link);
 }
 
+void Network::ignore(Link& link) { ::epoll_ctl(epoll_, EPOLL_CTL_DEL, link.fd, nullptr); }
+
 void Network::close(Link& link) {
   if (link.fd < 0) return;
   ::close(link.fd);

@@ -49,6 +49,8 @@ class Network {
   Result<void> open(Link& link, const Endpoint& to);
   /// Writes what is queued, ends the stream and waits (in later turns) for the server to do so too.
   void finish(Link& link);
+  /// Nothing is read from it any more.
+  void ignore(Link& link);
   /// Closes at once.
   void close(Link& link);
   /// The client has something to write: flush() will.

@@ -55,7 +55,12 @@ Json to_json(const Options& options, const Report& report) {
              {"rate", options.rate},
              {"deliver", deliveries[static_cast<std::size_t>(options.delivery)]},
              {"idle", options.idle},
+             {"slow", options.slow},
              {"unrelated", options.unrelated}}}};
+  if (report.storm.seconds > 0)
+    out["storm"] = {{"seconds", report.storm.seconds},
+                    {"connections_per_s", ratio(static_cast<double>(options.idle), report.storm.seconds)},
+                    {"cpu_us_per_connection", cpu_us(report.storm.server_cpu_ns, options.idle)}};
   if (report.publishing.seconds > 0) out["publishing"] = to_json(report.publishing, with_server);
   out["delivering"] = to_json(report.delivering, with_server);
   if (options.delivery == Delivery::live) {
@@ -107,6 +112,9 @@ std::string to_text(const Options& options, const Report& report) {
   line("whole run",
        fmt::format("{} published, {} of {} deliveries, {} lost, {} duplicates, {} out of order", report.published,
                    report.expected - report.lost, report.expected, report.lost, report.duplicates, report.reordered));
+  if (report.storm.seconds > 0)
+    line("storm", fmt::format("{} connections back after {:.3f} s, {:.1f} µs of server CPU each", options.idle,
+                              report.storm.seconds, cpu_us(report.storm.server_cpu_ns, options.idle)));
   if (report.stalls > 0) line("stalls", fmt::format("{} (nothing came for a second)", report.stalls));
   if (!options.pids.empty()) {
     const auto kib = [](std::uint64_t bytes) { return bytes >> 10; };

@@ -64,7 +64,10 @@ class System:
         else:
             self.start_alone()
 
+    runs_on = ()  # in front of each server's command
+
     def start_process(self, command, log_name, port, environment=None):
+        command = [*self.runs_on, *command]
         log = self.folder / log_name
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
@@ -162,8 +165,9 @@ class Diot(System):
 class Case:
     """One row of a table: what diot-bench is to do, and with how many nodes."""
 
-    def __init__(self, name, *arguments, nodes=1, latency=True, fresh=False):
+    def __init__(self, name, *arguments, nodes=1, latency=True, fresh=False, to_beat=(None, None)):
         self.name = name
+        self.to_beat = to_beat  # mosquitto's CPU ÷ theirs, their messages/s ÷ mosquitto's, of the best broker measured
         self.nodes = nodes
         self.arguments = arguments
         self.latency = latency  # also at 1000 messages/s
@@ -182,21 +186,39 @@ def basic_cases(nodes, where):
     ]
 
 
-def fast_cases():
-    def case(name, arguments, fresh=False):
-        return Case(name, *arguments.split(), latency=False, fresh=fresh)
+def case(name, arguments, fresh=False, to_beat=(None, None)):
+    return Case(name, *arguments.split(), latency=False, fresh=fresh, to_beat=to_beat)
 
+
+def fast_cases():
     return [
-        case("QoS 0, 100 publishers → 1", "--publishers 100 --window 100"),
-        case("QoS 0, 1 → 1", ""),
-        case("QoS 0, 1 → 1, 1 KiB", "--size 1024"),
-        case("QoS 0, 1 → 1000", "--subscribers 1000 --window 20"),
-        case("QoS 1, 1 → 1", "--qos 1"),
-        case("QoS 2, 1 → 1, 16 in flight", "--qos 2 --window 16"),
-        case("100,000 wildcard subscriptions", "--unrelated 100000", fresh=True),
-        case("100,000 retained, replay", "--deliver retained --qos 1 --topics 100000"),
+        case("QoS 0, 100 publishers → 1", "--publishers 100 --window 100", to_beat=(9.5, 11)),
+        case("QoS 0, 1 → 1", "", to_beat=(6.8, 7.7)),
+        case("QoS 0, 1 → 1, 1 KiB", "--size 1024", to_beat=(3.4, 3.8)),
+        case("QoS 0, 1 → 1000", "--subscribers 1000 --window 20", to_beat=(4.7, 7.6)),
+        case("QoS 1, 1 → 1", "--qos 1", to_beat=(10, 9.7)),
+        case("QoS 2, 1 → 1, 16 in flight", "--qos 2 --window 16", to_beat=(4.7, 4.3)),
+        case("100,000 wildcard subscriptions", "--unrelated 100000", fresh=True, to_beat=(3.5, 4.1)),
+        case("100,000 retained, replay", "--deliver retained --qos 1 --topics 100000", to_beat=(None, 2.7)),
         case("offline session, QoS 1, 100,000", "--deliver offline --qos 1 --count 100000"),
         case("9,990 idle connections", "--idle 9990 --rate 1000", fresh=True),
+    ]
+
+
+def heavy_cases():
+    hundred = "--subscribers 100 --size 1024 --window 20"
+    return [
+        case("match, 1 other subscription", "--unrelated 1", fresh=True),
+        case("match, 1000 others", "--unrelated 1000", fresh=True),
+        case("match, 100,000 others", "--unrelated 100000", fresh=True),
+        case("1 → 100, 1 KiB", hundred, fresh=True),
+        case("1 → 100, 1 KiB, beside one that never reads", f"{hundred} --slow 1", fresh=True),
+        case("QoS 1, 1 → 100, 1 KiB", f"{hundred} --qos 1", fresh=True),
+        case("QoS 1, 1 → 100, 1 KiB, beside one that never reads", f"{hundred} --qos 1 --slow 1", fresh=True),
+        case("1 MiB, QoS 0, 1 → 1", "--size 1048576 --window 4", fresh=True),
+        case("1 MiB, QoS 1, 1 → 1", "--size 1048576 --window 4 --qos 1", fresh=True),
+        case("1 MiB, QoS 0, 1 → 10", "--size 1048576 --window 2 --subscribers 10", fresh=True),
+        case("9,990 connections cut, and back to kept sessions", "--idle 9990 --storm --rate 1000", fresh=True),
     ]
 
 
@@ -204,11 +226,14 @@ SETS = {
     "alone": lambda: basic_cases(1, "alone"),
     "pair": lambda: basic_cases(2, "A → B"),
     "fast": fast_cases,
+    "heavy": heavy_cases,
 }
+# Everything that is asked of one broker.
+ALIASES = {"broker": ["fast", "alone", "heavy"]}
 
 
-def measure(bench, system, arguments):
-    command = [bench, "--json", f"--pub-port={system.publish_port}", f"--sub-port={system.subscribe_port}"]
+def measure(options, system, arguments):
+    command = [*options.bench_on, options.bench, "--json", f"--pub-port={system.publish_port}", f"--sub-port={system.subscribe_port}"]
     command += [f"--pid={pid}" for pid in system.pids()]
     if system.prefix:
         command.append(f"--sub-prefix={system.prefix}")
@@ -265,6 +290,13 @@ class Figures:
             if count:
                 grown = self.median(self.runs, "rss_bytes", "connected") - self.median(self.runs, "rss_bytes", "before")
                 parts.append(f"{grown / count:,.0f} B a {one}")
+        storm = self.median(self.runs, "storm", "seconds")
+        if storm:
+            cpu = self.median(self.runs, "storm", "cpu_us_per_connection")
+            parts.append(f"all back after {storm:.2f} s ({cpu:.0f} µs of CPU a connection)")
+        if self.median(self.runs, "options", "slow"):
+            grown = self.median(self.runs, "rss_bytes", "after") - self.median(self.runs, "rss_bytes", "connected")
+            parts.append(f"memory grew by {grown / (1 << 20):,.1f} MiB")
         return parts + self.failures()
 
 
@@ -279,10 +311,13 @@ def ratio(over, under):
 def print_table(cases, names, figures):
     first, second = names if len(names) == 2 else (names[0], None)
     timed = any(case.latency for case in cases)
+    goals = second is not None and any(any(case.to_beat) for case in cases)
     head = ["case"] + [f"{name} messages/s" for name in names]
     head += [f"{second} ÷ {first}"] if second else []
+    head += ["to beat"] if goals else []
     head += [f"{name} CPU µs" for name in names]
     head += [f"{first} ÷ {second}"] if second else []
+    head += ["to beat"] if goals else []
     head += [f"{name} p50 / p99 µs at 1000/s" for name in names] if timed else []
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
@@ -290,8 +325,10 @@ def print_table(cases, names, figures):
         of = [figures[case.name, name] for name in names]
         row = [case.name] + [number(figure.rate(), ",.0f") for figure in of]
         row += [ratio(of[1].rate(), of[0].rate())] if second else []
+        row += [number(case.to_beat[1], "g")] if goals else []
         row += [number(figure.cpu(), ".2f") for figure in of]
         row += [ratio(of[0].cpu(), of[1].cpu())] if second else []
+        row += [number(case.to_beat[0], "g")] if goals else []
         if timed:
             row += [f"{number(f.latency('p50_us'), '.0f')} / {number(f.latency('p99_us'), '.0f')}" for f in of]
         print("| " + " | ".join(row) + " |")
@@ -351,9 +388,9 @@ def start_system(name, nodes, folder, options):
 
 def run_case(case, system, figure, options):
     duration = ["--duration", str(options.seconds)]
-    figure.runs.append(measure(options.bench, system, [*case.arguments, *duration]))
+    figure.runs.append(measure(options, system, [*case.arguments, *duration]))
     if case.latency:
-        figure.timed.append(measure(options.bench, system, [*case.arguments, "--rate", "1000", *duration]))
+        figure.timed.append(measure(options, system, [*case.arguments, "--rate", "1000", *duration]))
 
 
 def run_cases(cases, options, folder):
@@ -383,7 +420,13 @@ def run_cases(cases, options, folder):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="TABLE", default=["alone", "pair"], help="alone, pair, fast (alone pair)")
+    parser.add_argument("sets", nargs="*", metavar="TABLE", default=["alone", "pair"], help="alone, pair, fast, heavy; broker = all of one broker; (alone pair)")
+    parser.add_argument(
+        "--cores",
+        choices=["all", "one", "contended"],
+        default="all",
+        help="one: the servers share core 0 and the load has core 1; contended: so does a busy loop with the servers",
+    )
     parser.add_argument("--diot", default=str(ROOT / "build/release/diot"))
     parser.add_argument("--bench", default=str(ROOT / "build/release/diot-bench"))
     parser.add_argument("--mosquitto", default=shutil.which("mosquitto") or "/usr/sbin/mosquitto")
@@ -394,9 +437,13 @@ def parse_arguments():
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     parser.add_argument("--json", help="write all single runs to this file")
     options = parser.parse_args()
+    options.sets = [one for name in options.sets for one in ALIASES.get(name, [name])]
     for name in options.sets:
         if name not in SETS:
-            parser.error(f"there is no table '{name}': {', '.join(SETS)}")
+            parser.error(f"there is no table '{name}': {', '.join([*SETS, *ALIASES])}")
+    options.bench_on = [] if options.cores == "all" else ["taskset", "-c", "1"]
+    if options.cores != "all":
+        System.runs_on = ["taskset", "-c", "0"]
     return options
 
 
@@ -407,6 +454,9 @@ def main():
             sys.exit(f"run.py: {program} is not there: build it (cmake --preset release), or name another")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="diot-bench-", dir=options.folder))
     everything = {}
+    busy = None
+    if options.cores == "contended":
+        busy = subprocess.Popen(["taskset", "-c", "0", sys.executable, "-c", "while True: pass"])
     try:
         versions = {"mosquitto": (options.mosquitto, "-h"), "diot": (options.diot, "version")}
         for fact in machine_facts(folder, [versions[name] for name in options.systems]):
@@ -429,6 +479,9 @@ def main():
     except Failed as failure:
         sys.exit(f"run.py: {failure}")
     finally:
+        if busy:
+            busy.kill()
+            busy.wait()
         if options.keep:
             print(f"the logs are in {folder}", file=sys.stderr)
         else:
