@@ -72,6 +72,9 @@ class Authenticator {
 
   /// Topics and filters are in local names (`@alice/x` is `x` at alice's), a shared subscription's without "$share/…/".
   virtual bool may(const Principal& who, Access access, std::string_view topic) = 0;
+  /// Changes when the user's password does, and when the user comes or goes. What stands here at a login is compared at
+  /// Broker::permissions_changed(): whoever could not log in like that any more is disconnected.
+  virtual std::uint64_t version_of(std::string_view /*user*/) const { return 0; }
   /// Everything is permitted to this one, so that no message has to be asked about. Asked when a session begins and at
   /// Broker::permissions_changed().
   virtual bool unrestricted(const Principal& who) = 0;

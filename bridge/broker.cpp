@@ -204,6 +204,7 @@ void Broker::write_answer(ClientConnection& connection, const PendingAnswer& ans
 }
 
 void Broker::release_answers(ClientConnection& connection) {
+  const bool was_greeted = connection.greeted;
   const Ticket durable = store_.durable_ticket();
   while (!connection.pending.empty() && connection.pending.front().ticket <= durable) {
     const PendingAnswer answer = std::move(connection.pending.front());
@@ -212,6 +213,7 @@ void Broker::release_answers(ClientConnection& connection) {
     if (connection.closed) return;
   }
   if (!connection.pending.empty()) waiting_connections_.push_back(connection.id);
+  if (!was_greeted && connection.greeted && connection.session) pump(*connection.session);
   resume(connection);
 }
 
@@ -276,7 +278,7 @@ void Broker::count_sent(const Message& message, std::size_t) {
 }
 
 void Broker::pump(Session& session) {
-  if (!session.connection) return;
+  if (!session.connection || !session.connection->greeted) return;  // nothing comes before the CONNACK
   const auto state = session.outbox.pump(*session.connection, session.connection->window);
   if (const auto lost = session.outbox.take_lost()) {
     session.lost += lost;
@@ -316,10 +318,12 @@ void Broker::end_turn() {
     const SessionRow row{session->number,
                          session->expiry_seconds,
                          session->connection != nullptr,
+                         session->incomplete,
                          session->disconnected_at,
                          session->outbox.next_seq(),
                          session->outbox.last_sent(),
                          session->lost,
+                         static_cast<std::uint32_t>(session->subscriptions.size()),
                          session->user,
                          session->will ? std::optional(*session->will) : std::nullopt};
     store_.put(Table::session, session_key(session->client_id),
@@ -402,6 +406,22 @@ void Broker::tick() {
 void Broker::permissions_changed() {
   for (const auto& [client_id, session] : sessions_)
     session->unrestricted = authenticator_.unrestricted({session->user, client_id});
+  std::vector<ClientConnection*> logging_in, outdated;
+  for (const auto& [id, connection] : connections_) {
+    if (connection->login && !connection->accepted)
+      logging_in.push_back(connection.get());
+    else if (connection->session && connection->peer.user.empty() &&
+             connection->user_version != authenticator_.version_of(connection->session->user))
+      outdated.push_back(connection.get());
+  }
+  for (ClientConnection* connection : logging_in)
+    refuse_connect(*connection, Reason::server_busy, "the users have changed meanwhile: try again");
+  for (ClientConnection* connection : outdated)
+    kick(*connection, Reason::not_authorized, "the user is gone, or has another password now");
+}
+
+void Broker::expel(ConnectionId id, std::string_view why) {
+  if (ClientConnection* connection = find(id)) kick(*connection, Reason::not_authorized, why);
 }
 
 void Broker::stop() {

@@ -37,6 +37,11 @@ namespace diot {
 struct BrokerConfig {
   std::string own_handle;                 ///< "@own/x" is the topic "x" here
   std::chrono::seconds sys_interval{10};  ///< between two publications of $SYS; 0 = none
+  /// The most that a 5.0 client gets (Server Keep Alive); older ones cannot be told, and keep their own. 65,535: no bound.
+  std::uint16_t keep_alive_seconds_max = 65'535;
+  /// Clients are sent to that broker and not served here (Server Reference, section 4.11); empty: they are served.
+  std::string server_reference{};
+  bool server_moved = false;  ///< for ever: 0x9D, not 0x9C
 };
 
 /// One session, for people to look at.
@@ -78,8 +83,11 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   /// limits::clients_max are connected: a listener refuses more.
   bool full() const { return connections_.size() >= limits::clients_max; }
 
-  /// The authenticator's rules have changed. Connections and subscriptions stay; each message is judged anew.
+  /// The authenticator's rules have changed. Each message is judged anew; connections and subscriptions stay, but for
+  /// users that are gone or have another password now: they are disconnected.
   void permissions_changed();
+  /// A listener does not admit this one any more: a 5.0 client is told why.
+  void expel(ConnectionId id, std::string_view why);
   /// A value of the node's own under `$SYS`: told when it changes, and to whoever subscribes later.
   void publish_notification(const std::string& topic, const std::string& value);
 
@@ -142,6 +150,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void refuse_connect(ClientConnection& connection, Reason reason, std::string_view why);
   Session* find_session(std::string_view client_id);
   Session* begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped);
+  Session* renew_session(Session& old, std::uint32_t expiry_seconds);
   void on_disconnect(ClientConnection& connection, const RawPacket& packet);
   /// Ends the connection for a violation, telling a 5.0 client why.
   void kick(ClientConnection& connection, Reason reason, std::string_view why);

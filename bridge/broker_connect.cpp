@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "bridge/broker.hpp"
+#include "bridge/upstream_config.hpp"
 #include "core/limits.hpp"
 #include "core/topic.hpp"
 
@@ -77,6 +78,9 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
   if (connect->will && connect->will->properties.payload_format == 1 && !is_mqtt_utf8(as_text(connect->will->payload)))
     return refuse_connect(connection, Reason::payload_format_invalid,
                           "the will's payload is not the UTF-8 it claims to be");
+  if (!config_.server_reference.empty() && !connection.peer.user.starts_with(upstream_user_prefix))
+    return refuse_connect(connection, config_.server_moved ? Reason::server_moved : Reason::use_another_server,
+                          "clients are served elsewhere");
   if (!v5) connect->session_expiry_seconds = connect->clean_start ? 0 : Session::never;
   log_in(connection, *std::move(connect));
 }
@@ -106,6 +110,7 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   connection.session = session;
   connection.accepted = true;
   connection.resumed = connack.session_present;
+  connection.user_version = authenticator_.version_of(session->user);
   connection.keep_alive_seconds = connect.keep_alive_seconds;
   connection.window = std::min(connect.receive_maximum, limits::in_flight_max);
   connection.can_change_expiry = connect.session_expiry_seconds > 0;
@@ -113,6 +118,9 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   counts_.clients_maximum = std::max(counts_.clients_maximum, ++counts_.clients_connected);
 
   if (v5) {
+    const std::uint16_t most = config_.keep_alive_seconds_max;
+    if (connect.keep_alive_seconds > most || (connect.keep_alive_seconds == 0 && most < UINT16_MAX))
+      connack.server_keep_alive_seconds = connection.keep_alive_seconds = most;
     // No Receive Maximum, which means the 65,535 that packet identifiers allow: widespread clients (npm's mqtt) do not
     // count, and would be disconnected. What bounds us is that a client with many answers pending is not read.
     connack.maximum_packet_bytes = limits::packet_bytes_max;
@@ -141,7 +149,7 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
     spdlog::warn("mqtt: {} has lost {} messages from its queue", client_id, lost);
     if (!v5) publish_own("$SYS/log", fmt::format("client {} lost {} messages from its queue", client_id, lost));
   }
-  if (!connection.held) pump(*session);
+  pump(*session);
 }
 
 /// Before a connection is accepted nothing but a CONNACK may tell it why not.
@@ -154,6 +162,8 @@ void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::st
     Connack connack;
     connack.reason = reason;
     connack.reason_string = why;
+    if (reason == Reason::use_another_server || reason == Reason::server_moved)
+      connack.server_reference = config_.server_reference;
     send_packet(connection, fitting_connack(connection, std::move(connack)));
   }
   drop_connection(connection, true);
@@ -181,6 +191,13 @@ Session* Broker::begin_session(const Connect& connect, const std::string& client
     end_session(*session);
     session = nullptr;
   }
+  // MQTT 3.1 cannot say that the session is new, so that such a client would never subscribe again to what is left.
+  if (session && session->incomplete && connect.protocol != Protocol::mqtt_3_1) {
+    spdlog::warn("mqtt: the session of {} had lost subscriptions on disk: it begins anew, with what is queued",
+                 client_id);
+    wiped = true;
+    return renew_session(*session, connect.session_expiry_seconds);
+  }
   present = session != nullptr;
   if (session) return session;
   if (sessions_.size() >= limits::sessions_max) return nullptr;
@@ -188,6 +205,32 @@ Session* Broker::begin_session(const Connect& connect, const std::string& client
   session = made.get();
   sessions_.emplace(session->client_id, std::move(made));
   return session;
+}
+
+/// A session without subscriptions in the place of `old`, whose client is told that it has none (Session Present = 0)
+/// and subscribes again. What was queued for it is delivered all the same.
+Session* Broker::renew_session(Session& old, std::uint32_t expiry_seconds) {
+  const std::string client_id = old.client_id;
+  auto left = old.outbox.take(Outbox::Take::everything);
+  const std::uint64_t lost_now = old.outbox.take_lost(), lost = old.lost + lost_now;
+  counts_.queue_lost += lost_now;
+  end_session(old);
+  auto made = std::make_unique<Session>(store_, spool_, client_id, random_.u64(), expiry_seconds);
+  Session& session = *made;
+  sessions_.emplace(session.client_id, std::move(made));
+  session.lost = lost;
+  for (const auto& one : left) {
+    Delivery delivery;
+    delivery.qos = one.qos;
+    delivery.retain = one.retain;
+    delivery.shared = one.shared;
+    // Not before it is kept for the new session.
+    delivery.ticket = session.stored ? store_.open_ticket() : one.ticket;
+    delivery.subscription_ids = one.subscription_ids;
+    SpoolPlace place;
+    deliver_to(session, one.message, place, delivery);
+  }
+  return &session;
 }
 
 void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet) {

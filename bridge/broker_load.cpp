@@ -13,6 +13,7 @@ Result<void> Broker::load() {
   const WallMs wall = clock_.wall_ms();
   std::unordered_map<std::uint64_t, Session*> by_number;
   std::unordered_map<std::uint64_t, QueueSeq> in_doubt_through;
+  std::unordered_map<const Session*, std::uint32_t> subscriptions_expected;
   std::vector<std::pair<Table, Bytes>> useless;
   const auto corrupt_row = [&](Table table) {
     return [this, table, &useless](ByteView key) {
@@ -37,7 +38,9 @@ Result<void> Broker::load() {
         if (filter.empty()) {
           const auto row = decode_session_row(value, now, wall);
           if (!row || by_number.contains(row->number)) return refuse_row(Table::session, key);
-          by_number[row->number] = &restore_session(client_id, *row);
+          Session& restored = restore_session(client_id, *row);
+          by_number[row->number] = &restored;
+          subscriptions_expected[&restored] = row->subscriptions;
           in_doubt_through[row->number] = row->connected ? UINT64_MAX : row->last_sent;
           return true;
         }
@@ -50,6 +53,12 @@ Result<void> Broker::load() {
       },
       corrupt_row(Table::session));
   if (!scanned) return scanned;
+  for (const auto& [session, count] : subscriptions_expected) {
+    if (session->subscriptions.size() == count) continue;
+    find_session(session->client_id)->incomplete = true;
+    spdlog::error("mqtt: {} of {} subscriptions of {} were unreadable: it is told to subscribe anew when it returns",
+                  count - std::min<std::size_t>(count, session->subscriptions.size()), count, session->client_id);
+  }
 
   scanned = store_.scan(
       Table::queue, {}, {},
@@ -109,6 +118,7 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   sessions_.emplace(session.client_id, std::move(made));
   session.expiry_seconds = row.expiry_seconds;
   session.lost = row.lost;
+  session.incomplete = row.incomplete;
   session.user = row.user;
   session.unrestricted = authenticator_.unrestricted({session.user, session.client_id});
   session.outbox.resume_seq(row.next_seq);

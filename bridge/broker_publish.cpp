@@ -106,9 +106,17 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
   const PacketId id = parsed->packet_id;
   Session& session = *connection.session;
   if (session.stored) turn_.touch();  // rows may go
+  const auto wrong = [&] {
+    kick(connection, Reason::protocol_error, "an acknowledgement that its message does not wait for");
+  };
   switch (packet.type) {
     case PacketType::puback:
-      if (session.outbox.puback(id)) pump(session);
+    case PacketType::pubcomp:
+      switch (packet.type == PacketType::puback ? session.outbox.puback(id) : session.outbox.pubcomp(id)) {
+        case Outbox::Answer::done: return pump(session);
+        case Outbox::Answer::wrong: return wrong();
+        case Outbox::Answer::unknown: return;
+      }
       return;
     case PacketType::pubrec:
       switch (session.outbox.pubrec(id, is_failure(parsed->reason))) {
@@ -116,13 +124,11 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
           return answer(connection,
                         {session.stored ? store_.open_ticket() : 0, PacketType::pubrel, id, Reason::success});
         case Outbox::Pubrec::failed: return pump(session);
+        case Outbox::Pubrec::wrong: return wrong();
         case Outbox::Pubrec::unknown:
           if (is_failure(parsed->reason)) return;
           return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found});
       }
-      return;
-    case PacketType::pubcomp:
-      if (session.outbox.pubcomp(id)) pump(session);
       return;
     default: break;
   }

@@ -121,9 +121,10 @@ void Broker::hand_over(Session& session, bool ends) {
       others_listen |= member->session != &session && (ends || member->session->connection);
   }
   if (!others_listen) return;
-  auto handed = session.outbox.take_shared(ends);
-  if (handed.empty()) return;
-  for (auto& [message, ticket] : handed) {
+  const auto taken = session.outbox.take(ends ? Outbox::Take::shared : Outbox::Take::unsent_shared);
+  if (taken.empty()) return;
+  for (const auto& handed : taken) {
+    const MessagePtr& message = handed.message;
     const bool foreign = message->topic.starts_with('@');
     for (Subscription* subscription : own) {
       if (!matches(subscription->filter, message->topic) || (subscription->own_only && foreign)) continue;
@@ -134,7 +135,7 @@ void Broker::hand_over(Session& session, bool ends) {
       });
       if (!member) continue;
       SpoolPlace place;
-      deliver_to_member(*member, message, place, session.stored ? store_.open_ticket() : ticket);
+      deliver_to_member(*member, message, place, session.stored ? store_.open_ticket() : handed.ticket);
       break;
     }
   }
@@ -156,7 +157,7 @@ void Broker::on_unsubscribe(ClientConnection& connection, const RawPacket& packe
     remove_subscription(session, found->second);
     if (session.stored) {
       store_.erase(Table::session, session_key(session.client_id, filter));
-      turn_.touch();
+      save_state(session);
     }
     session.subscriptions.erase(found);
   }

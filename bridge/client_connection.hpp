@@ -72,6 +72,7 @@ struct ClientConnection final : DeliverySink {
   bool problem_information = true;
   bool can_change_expiry = false;     ///< the session's expiry was not 0 at CONNECT
   std::string authentication_method;  ///< empty: user name and password
+  std::uint64_t user_version = 0;     ///< Authenticator::version_of at the login
   std::unique_ptr<Login> login;       ///< a verdict is awaited
 
   Bytes input;   ///< an incomplete packet, or what waits while `held`

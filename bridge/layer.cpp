@@ -57,6 +57,12 @@ std::string LayerStack::user() const {
   return {};
 }
 
+std::string LayerStack::key_identity() const {
+  for (const auto& layer : layers_)
+    if (auto identity = layer->key_identity(); !identity.empty()) return identity;
+  return {};
+}
+
 std::string LayerStack::address() const {
   for (const auto& layer : layers_)
     if (auto address = layer->address(); !address.empty()) return address;

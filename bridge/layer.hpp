@@ -29,6 +29,8 @@ class Layer {
 
   /// Whom the layer has proven the peer to be; empty: nobody.
   virtual std::string user() const { return {}; }
+  /// Whose shared key the peer has shown; empty: none.
+  virtual std::string key_identity() const { return {}; }
   /// Where the peer really is, as "host:port"; empty: where the socket says.
   virtual std::string address() const { return {}; }
 };
@@ -45,6 +47,7 @@ class LayerStack final : public Layer {
   void close(Bytes& down) override;
   bool established() const override;
   std::string user() const override;
+  std::string key_identity() const override;
   std::string address() const override;
 
  private:

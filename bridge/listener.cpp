@@ -171,6 +171,12 @@ class Listener::Client final : public ClientTransport, public std::enable_shared
     if (unsent_bytes() == 0 || broken_) finish_writing();
   }
 
+  void end_unless_key_stays(const TlsContext& before, const TlsContext& now) {
+    const std::string identity = opened_ && wrap_ ? wrap_->layers->key_identity() : std::string();
+    if (identity.empty() || now.keeps_key_of(identity, before)) return;
+    shared_->broker->expel(id_, "the key of its TLS identity is gone, or another one now");
+  }
+
   /// The end, also of this object's place among the clients.
   void shut() {
     std::error_code ignored;
@@ -444,7 +450,10 @@ const ListenerConfig& Listener::config() const { return shared_->config; }
 Result<void> Listener::reload() {
   auto tls = make_tls(shared_->config);
   if (!tls) return fail(tls.error().code, fmt::format("listener {}: {}", shared_->address, tls.error().message));
-  shared_->tls = std::move(*tls);
+  const auto before = std::exchange(shared_->tls, std::move(*tls));
+  if (!before) return {};
+  // A certificate is judged when it is shown; a key that is taken out of its file is meant to end what it opened.
+  for (const auto& client : std::vector(shared_->clients)) client->end_unless_key_stays(*before, *shared_->tls);
   return {};
 }
 

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "bridge/properties.hpp"
 #include "core/limits.hpp"
 
 namespace diot {
 
 namespace {
 
-constexpr std::uint8_t row_version = 1;
+constexpr std::uint8_t row_version = 2;
 constexpr std::uint8_t mark_released = 1, mark_given_up = 2;
 constexpr QueueSeq packet_ids = 65'535;
 
@@ -43,7 +44,7 @@ void Outbox::push(const MessagePtr& message, SpoolPlace place, const Delivery& d
   entry.retain = delivery.retain;
   entry.replay = delivery.replay;
   entry.shared = delivery.shared;
-  entry.bytes = static_cast<std::uint32_t>(message->payload.size() + message->topic.size());
+  entry.bytes = static_cast<std::uint32_t>(weight_of(*message));
   entry.subscription_ids.assign(delivery.subscription_ids.begin(), delivery.subscription_ids.end());
   if (entry.replay) {
     ++replays_;
@@ -135,18 +136,20 @@ Outbox::Entry* Outbox::find(PacketId packet_id) {
   return &*at;
 }
 
-bool Outbox::puback(PacketId packet_id) {
+Outbox::Answer Outbox::puback(PacketId packet_id) {
   Entry* entry = find(packet_id);
-  if (!entry || entry->qos != Qos::at_least_once || entry->progress != Progress::sent) return false;
+  if (!entry || entry->qos == Qos::at_most_once || entry->progress == Progress::done) return Answer::unknown;
+  if (entry->qos != Qos::at_least_once || entry->progress != Progress::sent) return Answer::wrong;
   --in_flight_;
   finish(*entry);
   pop_done();
-  return true;
+  return Answer::done;
 }
 
 Outbox::Pubrec Outbox::pubrec(PacketId packet_id, bool failure) {
   Entry* entry = find(packet_id);
-  if (!entry || entry->qos != Qos::exactly_once || entry->progress == Progress::done) return Pubrec::unknown;
+  if (!entry || entry->qos == Qos::at_most_once || entry->progress == Progress::done) return Pubrec::unknown;
+  if (entry->qos != Qos::exactly_once) return Pubrec::wrong;
   if (entry->progress == Progress::released) return failure ? Pubrec::unknown : Pubrec::released;
   if (failure) {
     --in_flight_;
@@ -163,13 +166,14 @@ Outbox::Pubrec Outbox::pubrec(PacketId packet_id, bool failure) {
   return Pubrec::released;
 }
 
-bool Outbox::pubcomp(PacketId packet_id) {
+Outbox::Answer Outbox::pubcomp(PacketId packet_id) {
   Entry* entry = find(packet_id);
-  if (!entry || entry->progress != Progress::released) return false;
+  if (!entry || entry->qos == Qos::at_most_once || entry->progress == Progress::done) return Answer::unknown;
+  if (entry->progress != Progress::released) return Answer::wrong;
   --in_flight_;
   finish(*entry);
   pop_done();
-  return true;
+  return Answer::done;
 }
 
 /// The entry stays until it reaches the front of the queue, but counts no more.
@@ -228,14 +232,18 @@ void Outbox::disconnected() {
     if (entry.progress == Progress::sent) entry.progress = Progress::queued;
 }
 
-std::vector<Outbox::Handed> Outbox::take_shared(bool sent_too) {
-  std::vector<Handed> out;
+std::vector<Outbox::Taken> Outbox::take(Take which) {
+  std::vector<Taken> out;
   for (Entry& entry : queue_) {
-    if (!entry.shared || entry.progress != Progress::queued) continue;
-    if (entry.in_doubt && !(sent_too && entry.qos == Qos::at_least_once)) continue;
-    MessagePtr message = entry.place.batch ? spool_.read(entry.place) : entry.message;
-    if (!message) continue;
-    out.push_back({std::move(message), entry.ticket});
+    if (entry.progress != Progress::queued || !(entry.shared || which == Take::everything)) continue;
+    MessagePtr message;
+    if (!entry.in_doubt || (which != Take::unsent_shared && entry.qos == Qos::at_least_once))
+      message = entry.place.batch ? spool_.read(entry.place) : entry.message;
+    if (!message) {
+      lost_ += which == Take::everything;
+      continue;
+    }
+    out.push_back({std::move(message), entry.ticket, entry.qos, entry.retain, entry.shared, entry.subscription_ids});
     if (entry.place.batch && entry.qos == Qos::at_least_once) mark(entry, mark_given_up);
     finish(entry);
   }
@@ -263,6 +271,7 @@ void Outbox::save() {
       write_varint(out, entry->seq - first);
       write_varint(out, entry->place.index);
       out.u8(static_cast<std::uint8_t>(static_cast<int>(entry->qos) | entry->retain << 2 | entry->shared << 3));
+      write_varint(out, entry->bytes);
       write_varint(out, entry->subscription_ids.size());
       for (auto id : entry->subscription_ids) write_varint(out, id);
     }
@@ -298,6 +307,7 @@ bool Outbox::restore_row(std::uint64_t batch_number, ByteView value, QueueSeq in
     entry.qos = static_cast<Qos>(flags & 3);
     entry.retain = flags & 4;
     entry.shared = flags & 8;
+    entry.bytes = static_cast<std::uint32_t>(read_varint(in));
     entry.in_doubt = entry.seq <= in_doubt_through;
     for (auto count = read_varint(in); count > 0 && in.ok(); --count)
       entry.subscription_ids.push_back(static_cast<std::uint32_t>(read_varint(in)));
@@ -314,6 +324,7 @@ bool Outbox::restore_row(std::uint64_t batch_number, ByteView value, QueueSeq in
   for (Entry& entry : entries) {
     entry.place.batch = &batch;
     ++waiting_;
+    waiting_bytes_ += entry.bytes;
     queue_.push_back(std::move(entry));
   }
   next_seq_ = unsaved_from_ = std::max(next_seq_, queue_.back().seq + 1);

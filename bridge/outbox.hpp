@@ -7,7 +7,7 @@
 // outlives its connection) the QoS 1 and 2 messages are on disk before they are sent:
 //   Table::queue     session number (8) ‖ batch (8) → u8 version ‖ u64 first sequence number ‖ for each message: varint
 //                    sequence number − first, varint index in the spool batch, u8 QoS | retain << 2 | shared << 3, varint
-//                    count of subscription identifiers, varint each
+//                    bytes that it counts, varint count of subscription identifiers, varint each
 //   Table::inflight  session number (8) ‖ 'o' ‖ sequence number (8) → u8: 1 = PUBREC was received, 2 = given up
 // A row goes, and the marks with it, when all of its messages are done.
 
@@ -54,7 +54,7 @@ class DeliverySink {
 class Outbox {
  public:
   enum class State { idle, waits_for_acknowledgement, waits_for_disk, waits_for_room };
-  enum class Pubrec { unknown, failed, released };
+  enum class Pubrec { unknown, wrong, failed, released };
 
   Outbox(Store& store, Spool& spool, std::uint64_t session_number, bool stored);
   Outbox(const Outbox&) = delete;
@@ -70,23 +70,30 @@ class Outbox {
   /// Sends what may be sent now. `window`: the most that may be unacknowledged.
   State pump(DeliverySink& sink, std::uint16_t window);
 
-  // What the client answers. An unknown identifier is no violation: the session may have lost it.
-  bool puback(PacketId packet_id);
+  // What the client answers. An unknown identifier is no violation: the session may have lost it. `wrong`: the message is
+  // known, and this is not what it waits for (another QoS, another step).
+  enum class Answer { unknown, wrong, done };
+  Answer puback(PacketId packet_id);
   /// `released`: PUBREL may leave when the ticket that is open now is on disk (at once unless the session is stored).
   Pubrec pubrec(PacketId packet_id, bool failure);
-  bool pubcomp(PacketId packet_id);
+  Answer pubcomp(PacketId packet_id);
 
   /// The connection is gone: QoS 0 goes, what was in flight will be sent again, with DUP.
   void disconnected();
 
-  /// Messages of shared subscriptions, for others of their group: those that were never sent, and with `sent_too` those
-  /// of QoS 1 that were sent and not acknowledged (one of QoS 2 stays, [MQTT-4.8.2-5]). They are done here. Only while
-  /// there is no connection.
-  struct Handed {
+  /// Messages that somebody else is to deliver: those of shared subscriptions, for others of their group (never sent; of
+  /// a session that ends also those of QoS 1 that were not acknowledged, while one of QoS 2 stays, [MQTT-4.8.2-5]), or
+  /// everything of a session that begins anew, where QoS 2 in doubt counts as lost. They are done here. Only while there
+  /// is no connection.
+  enum class Take : std::uint8_t { unsent_shared, shared, everything };
+  struct Taken {
     MessagePtr message;
     Ticket ticket = 0;
+    Qos qos{};
+    bool retain = false, shared = false;
+    std::vector<std::uint32_t> subscription_ids;
   };
-  std::vector<Handed> take_shared(bool sent_too);
+  std::vector<Taken> take(Take which);
 
   /// The end of the turn: puts rows for what was pushed.
   void save();

@@ -45,7 +45,7 @@ Will read_will(PacketReader& in, Protocol protocol, std::uint8_t flags) {
     });
     check_response_topic(in, will.properties);
   }
-  will.topic = in.text();
+  will.topic = in.name();
   will.payload = to_bytes(in.binary());
   if (!is_topic_name(will.topic)) in.fail(Reason::malformed_packet, "a will topic that is empty or holds a wildcard");
   return will;
@@ -121,7 +121,8 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
   packet.flags = input[0] & 0x0F;
   if (input[0] < 0x10) return violates(Reason::malformed_packet, "packet type 0");
   switch (packet.type) {
-    case PacketType::publish: break;
+    case PacketType::publish:
+    case PacketType::connect: break;  // decode_connect knows the version
     case PacketType::pubrel:
     case PacketType::subscribe:
     case PacketType::unsubscribe: {
@@ -129,8 +130,9 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
       if ((packet.flags & ~dup) != 2) return violates(Reason::malformed_packet, "reserved flags in the first byte");
       break;
     }
-    default:
-      if (packet.flags != 0) return violates(Reason::malformed_packet, "reserved flags in the first byte");
+    default:  // in 3.1 they are not used, and nothing is said of them (its section 2.1)
+      if (packet.flags != 0 && protocol != Protocol::mqtt_3_1)
+        return violates(Reason::malformed_packet, "reserved flags in the first byte");
   }
   std::size_t length = 0;
   std::size_t at = 1;
@@ -177,9 +179,11 @@ Parsed<Connect> decode_connect(const RawPacket& packet) {
   connect.protocol = protocol.value_or(Protocol::mqtt_5);
   connect.bridge = claim.level & bridge_bit;
   const bool v5 = connect.protocol == Protocol::mqtt_5;
+  const bool oldest = connect.protocol == Protocol::mqtt_3_1;  // has bits that are not used, and may be anything
+  if (packet.flags != 0 && !oldest) in.fail(Reason::malformed_packet, "reserved flags in the first byte");
   if (v5 && packet.padded_length) in.fail(Reason::malformed_packet, "a remaining length with needless bytes");
   const std::uint8_t flags = in.u8();
-  if (flags & 1) in.fail(Reason::malformed_packet, "the reserved connect flag is set");
+  if ((flags & 1) && !oldest) in.fail(Reason::malformed_packet, "the reserved connect flag is set");
   connect.clean_start = flags & 0x02;
   const bool has_will = flags & 0x04;
   if (!has_will && (flags & 0x38)) in.fail(Reason::malformed_packet, "will QoS or will retain without a will");
@@ -193,9 +197,9 @@ Parsed<Connect> decode_connect(const RawPacket& packet) {
     if (connect.authentication_data && !connect.authentication_method)
       in.fail(Reason::protocol_error, "authentication data without a method");
   }
-  connect.client_id = in.text();
+  connect.client_id = in.name();
   if (has_will && in.ok()) connect.will = read_will(in, connect.protocol, flags);
-  if (has_user_name) connect.user_name.emplace(in.text());
+  if (has_user_name) connect.user_name.emplace(in.name());
   if (has_password) connect.password = to_bytes(in.binary());
   return finished(in, std::move(connect));
 }
@@ -228,7 +232,7 @@ Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
   if (qos == 3) in.fail(Reason::malformed_packet, "a QoS of 3");
   publish.qos = static_cast<Qos>(qos);
   if (qos == 0 && publish.dup) in.fail(Reason::malformed_packet, "DUP set in a PUBLISH of QoS 0");
-  publish.topic = in.text();
+  publish.topic = in.name();
   if (holds_wildcard(publish.topic)) in.fail(Reason::malformed_packet, "a topic name with a wildcard");
   if (qos > 0) publish.packet_id = read_packet_id(in);
   if (protocol == Protocol::mqtt_5) {
@@ -292,7 +296,7 @@ Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
     });
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "SUBSCRIBE without a topic filter");
   while (in.ok() && !in.empty()) {
-    const std::string_view filter = in.text();
+    const std::string_view filter = in.name();
     std::uint8_t byte = in.u8();
     if (protocol == Protocol::mqtt_3_1) byte &= 3;  // the other bits mean nothing there (its section 3.8)
     const auto options = SubscribeOptions::from(byte);
@@ -301,8 +305,13 @@ Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
     if (byte & 0xC0) in.fail(Reason::malformed_packet, "reserved bits in the subscription options");
     if (!options) in.fail(Reason::protocol_error, "a subscription option out of its range");
     if (!in.ok()) break;
-    if (options->no_local && filter.starts_with("$share/"))
-      in.fail(Reason::protocol_error, "No Local on a shared subscription");
+    // Before 5.0 this is a filter as any other, for the standard; the broker refuses the ill-formed ones of it.
+    if (protocol == Protocol::mqtt_5 && filter.starts_with("$share/")) {
+      if (options->no_local) in.fail(Reason::protocol_error, "No Local on a shared subscription");
+      const std::string_view shared = filter.substr(7), name = shared.substr(0, shared.find('/'));
+      if (name.empty() || name.find_first_of("+#") != name.npos || shared.size() < name.size() + 2)
+        in.fail(Reason::protocol_error, "an ill-formed shared subscription");
+    }
     subscribe.requests.push_back({filter, *options});
   }
   return finished(in, std::move(subscribe));
@@ -315,7 +324,7 @@ Parsed<Unsubscribe> decode_unsubscribe(const RawPacket& packet, Protocol protoco
   if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(packet.type));
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "UNSUBSCRIBE without a topic filter");
   while (in.ok() && !in.empty()) {
-    const std::string_view filter = in.text();
+    const std::string_view filter = in.name();
     if (in.ok() && !is_topic_filter(filter)) in.fail(Reason::malformed_packet, "an ill-formed topic filter");
     unsubscribe.filters.push_back(filter);
   }

@@ -113,8 +113,9 @@ PasswordRecord make_password_record(ByteView password, Random& random) {
   out.iterations = new_iterations;
   out.salt = random_salt(new_salt_bytes, random);
   out.hash = hash_of(out.kind, out.iterations, out.salt, password);
-  // The password is taken as it is, without SASLprep, as most do for passwords of ASCII.
-  out.scram = make_scram_credentials(as_text(password), random_salt(scram_salt_bytes, random), scram_iterations);
+  // A password that is no text (RFC 4013) cannot be used with SCRAM.
+  if (const auto prepared = saslprep(as_text(password), SaslKind::kept))
+    out.scram = make_scram_credentials(*prepared, random_salt(scram_salt_bytes, random), scram_iterations);
   return out;
 }
 

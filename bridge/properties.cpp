@@ -1,5 +1,7 @@
 #include "bridge/properties.hpp"
 
+#include <cstring>
+
 #include "core/topic.hpp"
 
 namespace diot {
@@ -104,6 +106,56 @@ std::string_view PacketReader::text() {
   const std::string_view out = as_text(raw(u16()));
   if (is_mqtt_utf8(out)) return out;
   fail(Reason::malformed_packet, "a string that is not well-formed UTF-8 without U+0000");
+  return {};
+}
+
+namespace {
+
+/// Of well-formed UTF-8.
+bool holds_control_or_noncharacter(std::string_view text) {
+  const auto byte = [&](std::size_t at) { return static_cast<std::uint8_t>(text[at]); };
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (byte(at) < 0x20 || byte(at) == 0x7F) return true;
+    if (byte(at) < 0xC2) continue;
+    if (byte(at) == 0xC2 && byte(at + 1) < 0xA0) return true;  // U+0080 to U+009F
+    // U+FDD0 to U+FDEF, and the last two of each plane.
+    if (byte(at) == 0xEF && byte(at + 1) == 0xB7 && byte(at + 2) >= 0x90 && byte(at + 2) <= 0xAF) return true;
+    if (byte(at) == 0xEF && byte(at + 1) == 0xBF && byte(at + 2) >= 0xBE) return true;
+    if (byte(at) >= 0xF0 && (byte(at + 1) & 0x0F) == 0x0F && byte(at + 2) == 0xBF && byte(at + 3) >= 0xBE) return true;
+  }
+  return false;
+}
+
+/// Eight bytes at a time, as topics are: nothing below 0x20, no 0x7F, nothing above it.
+bool is_plain(std::string_view text) {
+  constexpr std::uint64_t each = 0x0101'0101'0101'0101;
+  std::uint64_t odd = 0;
+  std::size_t at = 0;
+  for (; at + 8 <= text.size(); at += 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, text.data() + at, sizeof eight);
+    // With the high bits clear, adding 1 sets that of 0x7F, and subtracting 0x20 that of what is below it (a borrow can
+    // only come from such a byte).
+    odd |= (eight | (eight + each) | (eight - each * 0x20)) & each * 0x80;
+  }
+  for (; at < text.size(); ++at) {
+    const auto one = static_cast<std::uint8_t>(text[at]);
+    odd |= one < 0x20 || one >= 0x7F;
+  }
+  return odd == 0;
+}
+
+}  // namespace
+
+std::string_view PacketReader::name() {
+  const std::string_view out = as_text(raw(u16()));
+  if (is_plain(out)) return out;
+  if (!is_mqtt_utf8(out))
+    fail(Reason::malformed_packet, "a string that is not well-formed UTF-8 without U+0000");
+  else if (holds_control_or_noncharacter(out))
+    fail(Reason::malformed_packet, "a name with a control character");
+  else
+    return out;
   return {};
 }
 

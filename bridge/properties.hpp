@@ -83,6 +83,9 @@ class PacketReader {
   std::uint32_t varint();
   /// A length of two bytes and well-formed UTF-8 without U+0000.
   std::string_view text();
+  /// The same without control characters and noncharacters, which section 1.5.4 lets a receiver take for malformed: of what
+  /// names something. Other strings may hold line breaks.
+  std::string_view name();
   /// A length of two bytes and any bytes.
   ByteView binary();
   ByteView raw(std::size_t size);
@@ -152,6 +155,10 @@ inline constexpr std::size_t varint_max = 268'435'455;
 
 /// The properties that travel with a message, without the list's length. `seconds_left` replaces the expiry.
 std::size_t message_properties_bytes(const Properties& properties);
+/// What a message counts where messages that wait are bounded.
+inline std::size_t weight_of(const Message& message) {
+  return message.topic.size() + message.payload.size() + message_properties_bytes(message.properties);
+}
 void write_message_properties(PacketWriter& out, const Properties& properties,
                               std::optional<std::uint32_t> seconds_left);
 /// Stores one that belongs to a message; false if it is another one.

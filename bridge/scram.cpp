@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 #include <sodium.h>
+#include <stringprep.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 
 namespace diot {
 
@@ -62,6 +65,22 @@ tl::unexpected<Error> malformed(const char* what) { return fail(Errc::invalid, f
 
 }  // namespace
 
+Result<std::string> saslprep(std::string_view text, SaslKind kind) {
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7F; };
+  if (!text.empty() && std::ranges::all_of(text, is_plain)) return std::string(text);
+  // The library grows its buffer by little steps: what expands must be short.
+  constexpr std::size_t bytes_max = 1024;
+  if (text.size() > bytes_max) return fail(Errc::limit, fmt::format("SCRAM: a text of more than {} bytes", bytes_max));
+  if (text.find('\0') != text.npos) return malformed("U+0000 in a text");
+  char* prepared = nullptr;
+  const int code = stringprep_profile(std::string(text).c_str(), &prepared, "SASLprep",
+                                      kind == SaslKind::kept ? STRINGPREP_NO_UNASSIGNED : Stringprep_profile_flags{});
+  const std::unique_ptr<char, decltype(&std::free)> owner(prepared, &std::free);
+  if (code != STRINGPREP_OK) return malformed(stringprep_strerror(static_cast<Stringprep_rc>(code)));
+  if (!prepared || *prepared == '\0') return malformed("nothing is left of a text");
+  return std::string(prepared);
+}
+
 ScramCredentials make_scram_credentials(std::string_view password, ByteView salt, std::uint32_t iterations) {
   ScramCredentials out;
   out.salt = to_bytes(salt);
@@ -102,8 +121,9 @@ Result<std::string> ScramServer::begin(ByteView client_first) {
   if (!user || !nonce || nonce->empty()) return malformed("the first message lacks a user name or a nonce");
   if (!acts_as.empty() && (!acts_as.starts_with("a=") || unescape_name(acts_as.substr(2)) != user))
     return fail(Errc::not_permitted, "SCRAM: nobody may act as another user here");
-  nonce_.insert(0, *nonce);
-  return *user;
+  auto prepared = saslprep(*user, SaslKind::sent);
+  if (prepared) nonce_.insert(0, *nonce);
+  return prepared;
 }
 
 Bytes ScramServer::challenge(const ScramCredentials& credentials) {

@@ -14,7 +14,13 @@ namespace diot {
 
 inline constexpr std::string_view scram_method = "SCRAM-SHA-256";
 
-/// What a server keeps of a password. Slow on purpose (PBKDF2): not on the I/O thread.
+/// A name or a password in the one form in which SCRAM compares it (SASLprep, RFC 4013; code points that Unicode 3.2 does
+/// not know pass in what a client sends, not in what is kept). Errc::invalid: it has none (forbidden characters, no UTF-8,
+/// nothing left); Errc::limit: beyond 1024 bytes of other than ASCII.
+enum class SaslKind : std::uint8_t { sent, kept };
+Result<std::string> saslprep(std::string_view text, SaslKind kind);
+
+/// What a server keeps of a password, which has been prepared. Slow on purpose (PBKDF2): not on the I/O thread.
 ScramCredentials make_scram_credentials(std::string_view password, ByteView salt, std::uint32_t iterations);
 
 class ScramServer {
@@ -23,7 +29,7 @@ class ScramServer {
   explicit ScramServer(std::string nonce) : nonce_(std::move(nonce)) {}
   static std::string make_nonce(Random& random);
 
-  /// Reads the client's first message and returns the user name in it. Errc::invalid: it is not one;
+  /// Reads the client's first message and returns the user name in it, prepared. Errc::invalid: it is not one;
   /// Errc::not_available: it wants channel binding or an extension.
   Result<std::string> begin(ByteView client_first);
   /// The server's first message; after `begin`.

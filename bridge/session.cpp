@@ -5,8 +5,8 @@
 namespace diot {
 
 namespace {
-constexpr std::uint8_t session_version = 2, subscription_version = 1;
-constexpr std::uint8_t flag_connected = 1, flag_will = 2;
+constexpr std::uint8_t session_version = 3, subscription_version = 1;
+constexpr std::uint8_t flag_connected = 1, flag_will = 2, flag_incomplete = 4;
 }  // namespace
 
 bool Session::has_received(PacketId id) { return std::ranges::binary_search(received, id); }
@@ -30,11 +30,13 @@ Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) 
   out.u8(session_version);
   out.u64(row.number);
   out.u32(row.expiry_seconds);
-  out.u8(static_cast<std::uint8_t>((row.connected ? flag_connected : 0) | (row.will ? flag_will : 0)));
+  out.u8(static_cast<std::uint8_t>((row.connected ? flag_connected : 0) | (row.will ? flag_will : 0) |
+                                   (row.incomplete ? flag_incomplete : 0)));
   out.u64(row.disconnected_at);
   out.u64(row.next_seq);
   out.u64(row.last_sent);
   out.u64(row.lost);
+  out.u32(row.subscriptions);
   out.u16(static_cast<std::uint16_t>(row.user.size()));
   out.raw(as_bytes(row.user));
   if (row.will) {
@@ -54,10 +56,12 @@ std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, Wall
   row.expiry_seconds = in.u32();
   const std::uint8_t flags = in.u8();
   row.connected = flags & flag_connected;
+  row.incomplete = flags & flag_incomplete;
   row.disconnected_at = in.u64();
   row.next_seq = in.u64();
   row.last_sent = in.u64();
   row.lost = in.u64();
+  row.subscriptions = in.u32();
   row.user = as_text(in.raw(in.u16()));
   if (flags & flag_will) {
     const std::uint32_t delay = in.u32();

@@ -53,6 +53,7 @@ struct Session {
   std::uint32_t expiry_seconds;
   std::string user;                                                ///< whom it acts as; empty: anonymous
   bool unrestricted = true;                                        ///< nobody has to be asked what it may do
+  bool incomplete = false;                                         ///< the disk has lost subscriptions of it
   std::map<std::string, Subscription, std::less<>> subscriptions;  ///< by the filter as the client gave it
   Fifo<PacketId> received;                                         ///< QoS 2, PUBREL not yet; ascending
   Ticket received_ticket = 0;                                      ///< of the newest change of them
@@ -76,15 +77,17 @@ struct Session {
 };
 
 /// Table::session's value of a session's own row: u8 version ‖ u64 number ‖ u32 expiry ‖ u8 flags (1 connected, 2 has a
-/// will) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖ u16 length
-/// and bytes of the user's name ‖ with a will: u32 delay ‖ stored message.
+/// will, 4 incomplete) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖
+/// u32 how many rows of subscriptions it has ‖ u16 length and bytes of the user's name ‖ with a will: u32 delay ‖ stored
+/// message.
 struct SessionRow {
   std::uint64_t number = 0;
   std::uint32_t expiry_seconds = 0;
-  bool connected = false;
+  bool connected = false, incomplete = false;
   WallMs disconnected_at = 0;
   QueueSeq next_seq = 1, last_sent = 0;
   std::uint64_t lost = 0;
+  std::uint32_t subscriptions = 0;
   std::string user;
   std::optional<Will> will;
 };

@@ -1,5 +1,6 @@
 #include "bridge/spool.hpp"
 
+#include "bridge/properties.hpp"
 #include "core/limits.hpp"
 
 namespace diot {
@@ -24,7 +25,7 @@ SpoolPlace Spool::add(const MessagePtr& message) {
   }
   SpoolBatch& batch = *unsaved_.back();
   batch.messages.push_back(message);
-  batch.bytes += message->payload.size() + message->topic.size() + message_overhead_bytes;
+  batch.bytes += weight_of(*message) + message_overhead_bytes;
   return {&batch, batch.count++};
 }
 
@@ -81,9 +82,7 @@ void Spool::load(SpoolBatch& batch) {
     const ByteView stored = reader.raw(reader.u32());
     // A broken message leaves its place empty, so that the others keep theirs.
     batch.messages.push_back(decode_stored(stored, clock_.monotonic(), clock_.wall_ms()));
-    if (batch.messages.back())
-      batch.bytes +=
-          batch.messages.back()->payload.size() + batch.messages.back()->topic.size() + message_overhead_bytes;
+    if (batch.messages.back()) batch.bytes += weight_of(*batch.messages.back()) + message_overhead_bytes;
   }
   batch.count = static_cast<std::uint32_t>(batch.messages.size());
   if (batch.messages.empty()) return;

@@ -240,15 +240,26 @@ Result<void> Tls::handshake() {
                                  : fmt::format("TLS handshake: {} ({})", why, X509_verify_cert_error_string(verified)));
 }
 
+std::string Tls::key_identity() const {
+  if (!established_ || SSL_get0_peer_certificate(ssl_)) return {};
+  // Its key was asked for, and the handshake succeeded without the certificate of ours that would do without a key.
+  const bool used =
+      SSL_get_certificate(ssl_) == nullptr || SSL_session_reused(ssl_) || SSL_get_psk_identity(ssl_) != nullptr;
+  return used ? psk_identity_ : std::string();
+}
+
+bool TlsContext::keeps_key_of(std::string_view identity, const TlsContext& there) const {
+  const auto mine = server_.psk.find(identity), before = there.server_.psk.find(identity);
+  return mine != server_.psk.end() && before != there.server_.psk.end() && mine->second == before->second;
+}
+
 Result<void> Tls::find_user() {
   const TlsServerConfig& rules = context_->server_;
   if (!rules.identity_as_user) return {};
   X509* certificate = SSL_get0_peer_certificate(ssl_);
   if (!certificate) {
-    // Its key was asked for, and the handshake succeeded without the certificate of ours that would do without a key.
-    if (SSL_get_certificate(ssl_) == nullptr || SSL_session_reused(ssl_) || SSL_get_psk_identity(ssl_))
-      user_ = psk_identity_;
-    return {};  // nobody yet: then it needs a password
+    user_ = key_identity();
+    return {};  // nobody yet, if it is empty: then it needs a password
   }
   const X509_NAME* name = X509_get_subject_name(certificate);
   const int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);

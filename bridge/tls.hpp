@@ -45,6 +45,8 @@ class TlsContext {
   static Result<std::shared_ptr<const TlsContext>> server(TlsServerConfig config);
   static Result<std::shared_ptr<const TlsContext>> client(TlsClientConfig config);
   ~TlsContext();
+  /// A client that used this identity's key there may use it here.
+  bool keeps_key_of(std::string_view identity, const TlsContext& there) const;
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
 
@@ -74,6 +76,7 @@ class Tls final : public Layer {
   void close(Bytes& down) override;
   bool established() const override { return established_; }
   std::string user() const override { return user_; }
+  std::string key_identity() const override;
 
   // OpenSSL's side.
   int read_for(char* out, int size);

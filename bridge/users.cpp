@@ -160,6 +160,13 @@ void Users::scram_failed(const Peer& peer, std::string_view user) {
   take_attempt(host_key(peer.address), std::string(user));
 }
 
+std::uint64_t Users::version_of(std::string_view user) const {
+  const auto found = passwords_.users().find(user);
+  if (found == passwords_.users().end()) return 0;
+  const Digest digest = digest_of(user, found->second, found->second.salt);
+  return ByteReader(digest.bytes).u64() | 1;
+}
+
 bool Users::unrestricted(const Principal& who) { return !acl_ || is_upstream(who.user); }
 
 bool Users::may(const Principal& who, Access access, std::string_view topic) {

@@ -43,7 +43,7 @@ class Users final : public Authenticator {
   using Offload = std::function<void(std::function<void()> work, std::function<void()> then)>;
   Users(Offload offload, const Clock& clock, Random& random);
 
-  /// New passwords. Who is logged in stays, unless `gone` below says otherwise.
+  /// New passwords. Broker::permissions_changed() tells those who are logged in.
   void set_passwords(PasswordFile file);
   /// nullopt: no rules, everybody may do everything (but write to other homes).
   void set_acl(std::optional<AclFile> acl) { acl_ = std::move(acl); }
@@ -60,6 +60,7 @@ class Users final : public Authenticator {
   bool offers_scram() const override;
   void scram_failed(const Peer& peer, std::string_view user) override;
   bool may(const Principal& who, Access access, std::string_view topic) override;
+  std::uint64_t version_of(std::string_view user) const override;
   bool unrestricted(const Principal& who) override;
 
  private:

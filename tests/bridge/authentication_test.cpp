@@ -31,6 +31,29 @@ TEST(Scram, FollowsTheExampleOfItsRfc) {
   EXPECT_EQ(as_text(*last), "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
 }
 
+TEST(Scram, NamesAndPasswordsAreComparedInOneForm) {
+  // The examples of RFC 4013 section 3.
+  EXPECT_EQ(saslprep("I\u00ADX", SaslKind::kept).value(), "IX");
+  EXPECT_EQ(saslprep("user", SaslKind::kept).value(), "user");
+  EXPECT_EQ(saslprep("USER", SaslKind::kept).value(), "USER");
+  EXPECT_EQ(saslprep("\u00AA", SaslKind::kept).value(), "a");
+  EXPECT_EQ(saslprep("\u2168", SaslKind::kept).value(), "IX");
+  EXPECT_FALSE(saslprep("\x07", SaslKind::kept));
+  EXPECT_FALSE(saslprep("\u0627\u0031", SaslKind::kept));
+  EXPECT_FALSE(saslprep("", SaslKind::kept));
+  EXPECT_FALSE(saslprep("\u00AD", SaslKind::kept));  // nothing is left
+  EXPECT_FALSE(saslprep("\xC3", SaslKind::kept));
+  EXPECT_FALSE(saslprep(std::string_view("a\0\u00AA", 4), SaslKind::sent));
+  EXPECT_TRUE(saslprep("\u0221", SaslKind::sent));  // not in Unicode 3.2
+  EXPECT_FALSE(saslprep("\u0221", SaslKind::kept));
+  std::string longest;
+  while (longest.size() < 1023) longest += "\uFDFA";  // each becomes 18 characters
+  EXPECT_TRUE(saslprep(longest, SaslKind::kept));
+  EXPECT_EQ(saslprep(longest + "\u00AA", SaslKind::kept).error().code, Errc::limit);
+  EXPECT_EQ(ScramServer("s").begin(as_bytes("n,,n=\u2168,r=x")).value(), "IX");
+  EXPECT_FALSE(ScramServer("s").begin(as_bytes("n,,n=a\x07,r=x")));
+}
+
 TEST(Scram, AnythingElseIsRefused) {
   const auto first = [](std::string_view text) { return ScramServer("s").begin(as_bytes(text)); };
   EXPECT_EQ(first("y,,n=a=2Cb=3D,r=x").value(), "a,b=");
@@ -155,6 +178,36 @@ std::string client_final(const std::string& password, const std::string& first_b
   const Bytes signature = hmac(sha256(key).bytes, first_bare + "," + challenge + "," + without_proof);
   for (std::size_t at = 0; at < key.size(); ++at) key[at] ^= signature[at];
   return without_proof + ",p=" + base64(key);
+}
+
+TEST_F(LoginTest, WhoseUserIsGoneOrHasAnotherPasswordIsDisconnected) {
+  client.connect("a", true, with("alice", "secret"));
+  old.connect("b", false, with("bob", "other"));
+  TestClient anybody(world), proven(world);
+  world.authenticator.passwords.clear();
+  anybody.connect("c");
+  EXPECT_THAT(anybody.take(), ElementsAre("CONNACK"));
+  world.authenticator.passwords = {{"alice", "new"}, {"bob", "other"}};
+  client.take();
+  old.take();
+  world.broker->permissions_changed();
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x87", "closed"));
+  EXPECT_THAT(old.take(), IsEmpty());
+  EXPECT_THAT(anybody.take(), IsEmpty());
+  client.connect("a", true, with("alice", "new"));
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK present"));
+  world.authenticator.passwords.erase("bob");
+  world.broker->permissions_changed();
+  EXPECT_THAT(old.take(), ElementsAre("closed"));
+  EXPECT_FALSE(client.is_closed());
+}
+
+TEST_F(LoginTest, ALoginUnderWayWhenTheUsersChangeBeginsAgain) {
+  world.authenticator.slow = true;
+  client.connect("a", false, with("alice", "secret"));
+  world.broker->permissions_changed();
+  world.authenticator.waiting.at(0)();
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK 0x89", "closed"));
 }
 
 struct EnhancedTest : LoginTest {

@@ -73,6 +73,46 @@ TEST(Connecting, OtherVersionsAreToldSo) {
   EXPECT_THAT(next.take(), ElementsAre("closed"));
 }
 
+TEST(Connecting, ALongKeepAliveIsShortenedWhereTheClientCanBeTold) {
+  World world;
+  world.config.keep_alive_seconds_max = 60;
+  world.crash();
+  const auto asks = [](std::uint16_t seconds) {
+    return [=](Connect& connect) { connect.keep_alive_seconds = seconds; };
+  };
+  TestClient client(world), old(world, v3);
+  client.connect("a", false, asks(60));
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK"));
+  client.disconnect();
+  client.connect("a", false, asks(61));
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK keep-alive:60"));
+  client.disconnect();
+  client.connect("a", false, asks(0));
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK keep-alive:60"));
+  old.connect("b", false, asks(0));
+  old.take();
+  world.pass(std::chrono::milliseconds(90'000));
+  EXPECT_FALSE(client.is_closed());
+  world.pass(std::chrono::milliseconds(600));
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x8d", "closed"));
+  EXPECT_FALSE(old.is_closed());
+}
+
+TEST(Connecting, ClientsAreSentToAnotherServer) {
+  World world;
+  world.config.server_reference = "other.example:1883";
+  world.crash();
+  TestClient client(world), old(world, v3);
+  client.connect("a");
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK 0x9c reference:other.example:1883", "closed"));
+  old.connect("a");
+  EXPECT_THAT(old.take(), ElementsAre("CONNACK 0x88", "closed"));
+  world.config.server_moved = true;
+  world.crash();
+  client.connect("a");
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK 0x9d reference:other.example:1883", "closed"));
+}
+
 TEST(Connecting, ABridgeDoesNotHearItselfAndSeesRetain) {
   World world;
   TestClient bridge(world, v3), other(world);

@@ -405,6 +405,52 @@ TEST_P(DurabilityTest, AFullQueueLosesItsOldestAndTellsTheClient) {
   EXPECT_EQ(sub.take()[0], "CONNACK present");
 }
 
+TEST_P(DurabilityTest, AQueueIsBoundedByBytesTooAlsoAfterARestart) {
+  sub.disconnect();
+  world.run();
+  const std::string large(1 << 20, 'x');
+  const std::size_t room = limits::session_queue_bytes_max / (large.size() + 1);
+  const auto publish = [&](std::size_t number) {
+    pub.publish("t", large, 1, static_cast<PacketId>(1 + number));
+    pub.take();
+  };
+  for (std::size_t at = 0; at < room; ++at) publish(at);
+  EXPECT_EQ(world.broker->sessions()[1].lost, 0u);
+  world.crash();
+  pub.connect("pub", true);
+  pub.take();
+  publish(room);
+  EXPECT_EQ(world.broker->sessions()[1].lost, 1u);
+  EXPECT_EQ(world.broker->sessions()[1].queued, room);
+}
+
+TEST(Durability, PropertiesCountAsBytesOfAQueue) {
+  World world;
+  TestClient sub(world), pub(world);
+  sub.connect("sub", true);
+  sub.subscribe("#", 1);
+  sub.disconnect();
+  pub.connect("pub");
+  pub.take();
+  Properties properties;
+  for (int at = 0; at < 16; ++at) properties.user.emplace_back("name", std::string(65'000, 'x'));
+  for (PacketId id = 1; id <= 70; ++id) {
+    pub.publish("t", "", 1, id, false, &properties);
+    pub.take();
+  }
+  EXPECT_GT(world.broker->sessions()[1].lost, 3u);
+}
+
+TEST_P(DurabilityTest, ATurnsMessagesAreKeptInRowsOfABoundedSize) {
+  sub.disconnect();
+  const std::string half(limits::spool_batch_bytes_max / 2, 'x');
+  for (PacketId id = 1; id <= 6; ++id) pub.publish("t", half, 1, id);
+  pub.take();
+  EXPECT_EQ(world.rows(Table::spool), 3u);
+  for (const auto& [key, row] : world.store->rows(Table::spool))
+    EXPECT_LT(row.size(), 2 * limits::spool_batch_bytes_max);
+}
+
 TEST_P(DurabilityTest, MessagesBeyondMemoryAreReadFromDiskAgain) {
   sub.disconnect();
   const std::string large(100'000, 'x');
@@ -487,6 +533,53 @@ TEST_P(DurabilityTest, CorruptRowsCostWhatTheyHoldAndNoMore) {
   sub.puback(2);
   sub.take();
   EXPECT_EQ(world.rows(Table::spool), 0u);
+}
+
+/// A client that believed its session whole would never subscribe again to what is gone.
+TEST_P(DurabilityTest, AClientIsToldToSubscribeAgainWhenTheDiskLostASubscription) {
+  sub.subscribe("u", 1);
+  sub.take();
+  sub.disconnect();
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 2, 2);
+  pub.take();
+  world.store->rows(Table::session)[session_key("sub", "u")] = Bytes{9};
+  world.crash();
+  crash();  // it is remembered until the client comes
+  EXPECT_THAT(sub.take(), ElementsAre("CONNACK", "PUBLISH t=1 q1 #1", "PUBLISH t=2 q2 #2"));
+  pub.publish("t", "3", 1, 3);
+  EXPECT_THAT(sub.messages(), IsEmpty());
+  sub.subscribe("#", 1);
+  pub.publish("t", "4", 1, 4);
+  EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH t=4 q1 #3"));
+  crash();
+  EXPECT_EQ(sub.take().at(0), "CONNACK present");
+}
+
+TEST_P(DurabilityTest, WhatMayHaveArrivedOfASessionThatBeginsAnewIsNamedAsLost) {
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 2, 2);
+  EXPECT_EQ(sub.messages().size(), 2u);  // and the client's answers are lost with the home
+  world.store->rows(Table::session).erase(session_key("sub", "#"));
+  crash();
+  const std::string answer = GetParam() == Protocol::mqtt_5 ? "CONNACK diot-lost=1" : "CONNACK";
+  EXPECT_THAT(sub.take(), ElementsAre(answer, "PUBLISH t=1 q1 #1"));
+  EXPECT_EQ(world.broker->counts().queue_lost, 1u);
+}
+
+TEST(Durability, AClientOfMqtt31KeepsWhatIsLeftForItCannotBeTold) {
+  World world;
+  TestClient sub(world, Protocol::mqtt_3_1), pub(world);
+  sub.connect("sub", true);
+  sub.subscribe("t", 1);
+  sub.subscribe("u", 1);
+  sub.take();
+  world.store->rows(Table::session)[session_key("sub", "u")] = Bytes{9};
+  world.crash();
+  sub.connect("sub", true);
+  pub.connect("pub");
+  pub.publish("t", "1", 1, 1);
+  EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH t=1 q1 #1"));
 }
 
 TEST_P(DurabilityTest, AMissingSpoolRowIsCountedAsLost) {

@@ -120,6 +120,68 @@ TEST(Limits, OfWhatIsInFlight) {
   EXPECT_EQ(sub.take().size(), 1u);
 }
 
+TEST(Limits, OfTopicAliasesOfAClient) {
+  World world;
+  TestClient client(world);
+  client.connect("a");
+  client.subscribe("t");
+  client.take();
+  const auto publish = [&](std::uint16_t alias) {
+    PublishOut out;
+    out.topic = "t";
+    out.topic_alias = alias;
+    Bytes packet;
+    encode_publish(packet, Protocol::mqtt_5, out);
+    client.send_raw(packet);
+  };
+  publish(limits::topic_alias_maximum);
+  EXPECT_THAT(client.take(), ElementsAre("PUBLISH t="));
+  publish(limits::topic_alias_maximum + 1);
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x94", "closed"));
+}
+
+TEST(Limits, OfPatienceWithAFullDisk) {
+  World world;
+  TestClient sub(world), old(world, v3);
+  sub.connect("sub", true);
+  sub.subscribe("t", 1);
+  old.connect("old");
+  old.take();
+  sub.take();
+  world.store->refuse(Error{Errc::io, "disk full"});
+  sub.publish("t", "1", 1, 1);
+  world.pass(1s);
+  old.publish("t", "2", 1, 2);
+  old.take();
+  world.pass(limits::full_disk_patience - 1ms);
+  EXPECT_FALSE(old.is_closed());
+  world.pass(501ms);  // looked at twice a second
+  EXPECT_TRUE(old.is_closed());
+}
+
+TEST(Limits, OfRetainedMessages) {
+  World world;
+  TestClient client(world);
+  client.connect("a");
+  client.take();
+  RetainedValue value;
+  value.message = world.message("t", "x", Qos::at_most_once, true);
+  for (std::size_t at = 0; at + 1 < limits::retained_count_max; ++at) {
+    value.stamp.time = at + 1;
+    ASSERT_TRUE(world.retained->set(std::to_string(at), value).value());
+    if (at % 10'000 == 0) world.store->seal();
+  }
+  client.publish("last", "x", 1, 1, true);
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #1"));
+  client.publish("one more", "x", 1, 2, true);
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #2 0x97"));
+  client.publish("last", "y", 1, 3, true);  // a new value needs no room
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #3"));
+  client.publish("7", "", 1, 4, true);
+  client.publish("one more", "x", 1, 5, true);
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #4", "PUBACK #5"));
+}
+
 TEST(Limits, OfTopicAliasesToAClient) {
   World world;
   TestClient pub(world), sub(world);

@@ -363,6 +363,55 @@ TEST_F(WrappedTest, CertificatesAreReadAgainForNewConnections) {
   EXPECT_EQ(answer_of(before, 4), "20020000");
 }
 
+TEST_F(WrappedTest, WhoseKeyIsTakenAwayIsDisconnected) {
+  auto config = at("127.0.0.1:0");
+  config.psk_file =
+      files.write("keys", "lamp:00112233445566778899aabbccddeeff\nplug:ffeeddccbbaa99887766554433221100\n");
+  config.identity_as_user = true;
+  open(config);
+  const auto with_key = [&](const std::string& identity, const std::string& key) {
+    auto client = plain();
+    TlsClientConfig tls;
+    tls.psk_identity = identity;
+    tls.psk = *from_hex(key);
+    client.tls = std::make_unique<diot::Tls>(TlsContext::client(tls).value(), "");
+    Bytes hello;
+    EXPECT_TRUE(client.tls->start(hello));
+    asio::write(client.socket, asio::buffer(hello));
+    until([&] { return client.read(), client.tls->established() || client.closed; });
+    client.write(connect_packet(identity));
+    EXPECT_EQ(answer_of(client, 4), "20020000");
+    return client;
+  };
+  auto lamp = with_key("lamp", "00112233445566778899aabbccddeeff");
+  auto plug = with_key("plug", "ffeeddccbbaa99887766554433221100");
+  files.write("keys", "plug:ffeeddccbbaa99887766554433221100\n");
+  ASSERT_TRUE(listener->reload());
+  until([&] { return lamp.read(), lamp.closed; });
+  plug.write(*from_hex("c000"));
+  EXPECT_EQ(answer_of(plug, 2), "d000");
+  files.write("keys", "plug:00000000000000000000000000000000\n");
+  ASSERT_TRUE(listener->reload());
+  until([&] { return plug.read(), plug.closed; });
+}
+
+TEST_F(WrappedTest, HandshakesAreBoundedAltogether) {
+  open(with_tls(at("127.0.0.1:0")));
+  const std::size_t hosts = limits::half_open_clients_max / limits::half_open_clients_per_address;
+  std::vector<Wrapped<tcp::socket>> silent;
+  const auto from = [&](std::size_t host) {
+    tcp::socket socket(io, tcp::endpoint(asio::ip::address_v4(0x7F000002 + static_cast<std::uint32_t>(host)), 0));
+    socket.connect(tcp::endpoint(asio::ip::address_v4::loopback(), parse_address(listener->address())->port));
+    silent.emplace_back(std::move(socket));
+    io.poll();
+  };
+  for (std::size_t count = 0; count < limits::half_open_clients_max; ++count) from(count % hosts);
+  until([&] { return listener->connections() == limits::half_open_clients_max; });
+  from(hosts);
+  until([&] { return silent.back().read(), silent.back().closed; });
+  EXPECT_EQ(listener->connections(), limits::half_open_clients_max);
+}
+
 TEST(ListenerConfig, StrangersAreAnonymousNowhereByDefault) {
   const auto allowed = [](const std::string& address, bool proxy = false) {
     ListenerConfig config;

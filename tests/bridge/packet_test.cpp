@@ -71,12 +71,16 @@ TEST(Framing, RefusesWhatNoPacketBeginsWith) {
   EXPECT_EQ(reason("60 02 00 01"), Reason::malformed_packet);        // PUBREL without its flag
   EXPECT_EQ(reason("80 05"), Reason::malformed_packet);              // SUBSCRIBE without its flag
   EXPECT_EQ(reason("a0 05"), Reason::malformed_packet);              // UNSUBSCRIBE without its flag
-  EXPECT_EQ(reason("11 05"), Reason::malformed_packet);              // flags in CONNECT
   EXPECT_EQ(reason("30 ff ff ff ff 01"), Reason::malformed_packet);  // a length of five bytes
   EXPECT_EQ(reason("30 80 00"), Reason::malformed_packet);           // a length longer than it needs to be
   EXPECT_EQ(reason("30 ff ff ff 7f"), Reason::packet_too_large);
   EXPECT_EQ(reason("30 7f", 128), Reason::packet_too_large);
   EXPECT_EQ(reason("30 7e", 128), Reason::success);
+  // MQTT 3.1 does not use those flags, and DUP may be set where it uses QoS 1.
+  const auto old = [](std::string_view bytes) { return reason_of(next_packet(hex(bytes), 128, Protocol::mqtt_3_1)); };
+  for (const auto good : {"c1 00", "6a 02 00 01", "8a 05", "aa 05"}) EXPECT_EQ(old(good), Reason::success) << good;
+  for (const auto bad : {"00 00", "60 02 00 01", "64 02 00 01", "80 05", "a0 05"})
+    EXPECT_EQ(old(bad), Reason::malformed_packet) << bad;
 }
 
 // CONNECT -----------------------------------------------------------------------------------------------------
@@ -127,6 +131,7 @@ TEST(ConnectPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(mqtt("06 02 003c 00 0001 61")), Reason::unsupported_protocol_version);
   EXPECT_EQ(reason("00064d5149736470 03 02 003c 0001 61"), Reason::success);
   EXPECT_EQ(reason("00064d5149736470 83 02 003c 0001 61"), Reason::success);  // a bridge
+  EXPECT_EQ(reason("00064d5149736470 03 03 003c 0001 61"), Reason::success);  // a bit that 3.1 does not use
   EXPECT_EQ(reason("00064d5149736470 04 02 003c 0001 61"), Reason::unsupported_protocol_version);
   EXPECT_EQ(reason(mqtt("85 02 003c 00 0001 61")), Reason::unsupported_protocol_version);  // no bridge bit in 5.0
   EXPECT_EQ(reason(mqtt("04 03 003c 0001 61")), Reason::malformed_packet);                 // reserved flag
@@ -140,6 +145,9 @@ TEST(ConnectPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(mqtt("04 02 003c 0002 c080")), Reason::malformed_packet);        // not UTF-8
   EXPECT_EQ(reason(mqtt("04 02 003c 0001 00")), Reason::malformed_packet);          // U+0000
   EXPECT_EQ(reason(mqtt("04 02 003c 0003 eda080")), Reason::malformed_packet);      // a surrogate
+  EXPECT_EQ(reason(mqtt("04 02 003c 0001 7f")), Reason::malformed_packet);          // a control character
+  EXPECT_EQ(reason(mqtt("04 82 003c 0001 61 0001 0a")), Reason::malformed_packet);  // in the user name
+  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 1f 0000")), Reason::malformed_packet);  // in the will topic
   EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 2b 0000")), Reason::malformed_packet);  // wildcard in the will topic
   EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0000 0000")), Reason::malformed_packet);     // empty will topic
   // Properties
@@ -155,6 +163,18 @@ TEST(ConnectPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(mqtt("05 02 003c 04 1100000001 0001 61")), Reason::malformed_packet);  // the list cuts it off
   EXPECT_EQ(reason(mqtt("05 02 003c ff 0001 61")), Reason::malformed_packet);             // the list is longer than all
   EXPECT_EQ(reason(mqtt("05 02 003c 8000 0001 61")), Reason::malformed_packet);  // a length with needless bytes
+}
+
+TEST(ConnectPacket, ReservedFlagsOfTheFirstByteAreZeroSinceMqtt311) {
+  const auto reason = [](std::string_view bytes) {
+    const Bytes packet = hex(bytes);
+    return reason_of(decode_connect(whole(packet)));
+  };
+  for (const auto first : {"11", "12", "14", "18"}) {
+    EXPECT_EQ(reason(std::string(first) + "0d 00044d515454 04 02 003c 0001 61"), Reason::malformed_packet) << first;
+    EXPECT_EQ(reason(std::string(first) + "0e 00044d515454 05 02 003c 00 0001 61"), Reason::malformed_packet) << first;
+    EXPECT_EQ(reason(std::string(first) + "0f 00064d5149736470 03 02 003c 0001 61"), Reason::success) << first;
+  }
 }
 
 TEST(ConnectPacket, SaysItsProtocolWhateverFollows) {
@@ -262,7 +282,24 @@ TEST(PublishPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(v3, "30 05 0003 612f2b"), Reason::malformed_packet);   // a/+
   EXPECT_EQ(reason(v3, "30 03 0001 ff"), Reason::malformed_packet);       // not UTF-8
   EXPECT_EQ(reason(v3, "30 03 0001 00"), Reason::malformed_packet);       // U+0000
+  for (const auto text : {"01", "0a", "1f", "7f", "c280", "c29f", "efb790", "efb7af", "efbfbe", "efbfbf", "f09fbfbf"}) {
+    const std::size_t size = std::string_view(text).size() / 2;
+    const auto of = [&](std::size_t front) {  // wherever it stands
+      const std::string all = to_hex(Bytes(front, 'a')) + text + to_hex(Bytes(11 - front, 'b'));
+      return reason(v3, "30" + to_hex(Bytes{static_cast<std::uint8_t>(size + 13), 0}) +
+                            to_hex(Bytes{static_cast<std::uint8_t>(size + 11)}) + all);
+    };
+    for (std::size_t front = 0; front <= 11; ++front) EXPECT_EQ(of(front), Reason::malformed_packet) << text << front;
+  }
+  for (const auto good : {"20", "7e", "c2a0", "efbbbf", "efb7b0", "efbfbd", "f09fbfbd", "f0aa9b94"}) {
+    const std::size_t size = std::string_view(good).size() / 2;
+    EXPECT_EQ(reason(v3, "30" + to_hex(Bytes{static_cast<std::uint8_t>(size + 3), 0}) +
+                             to_hex(Bytes{static_cast<std::uint8_t>(size + 1)}) + "61" + good),
+              Reason::success)
+        << good;
+  }
   EXPECT_EQ(reason(v5, "30 04 0001 61 00"), Reason::success);
+  EXPECT_EQ(reason(v5, "30 0b 0001 61 07 26 0001 0a 0001 09"), Reason::success);  // line breaks in a user property
   EXPECT_EQ(reason(v5, "30 06 0001 61 02 0101"), Reason::success);
   EXPECT_EQ(reason(v5, "30 06 0001 61 02 0102"), Reason::protocol_error);  // payload format 2
   EXPECT_EQ(reason(v5, "30 03 0000 00"), Reason::protocol_error);          // neither topic nor alias
@@ -371,6 +408,21 @@ TEST(SubscribePacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(v5, "82 09 0001 02 0b00 000161 00"), Reason::protocol_error);
   EXPECT_EQ(reason(v5, "82 0b 0001 04 0b010b02 000161 00"), Reason::protocol_error);                // twice
   EXPECT_EQ(reason(v5, "82 12 0001 00 000c 2473686172652f672f746f70 05"), Reason::protocol_error);  // No Local, shared
+  const auto shared = [&](Protocol protocol, const std::string& filter) {
+    const bool list = protocol == v5;
+    Bytes bytes{0x82, static_cast<std::uint8_t>(5 + list + filter.size()), 0, 1};
+    if (list) bytes.push_back(0);
+    ByteWriter(bytes).u16(static_cast<std::uint16_t>(filter.size()));
+    append(bytes, as_bytes(filter));
+    bytes.push_back(0);
+    return reason_of(decode_subscribe(whole(bytes), protocol));
+  };
+  for (const auto bad : {"$share/", "$share/g", "$share/g/", "$share//t", "$share/+/t"}) {
+    EXPECT_EQ(shared(v5, bad), Reason::protocol_error) << bad;
+    EXPECT_EQ(shared(v3, bad), Reason::success) << bad;  // a filter as any other there
+  }
+  EXPECT_EQ(shared(v5, "$share/#/t"), Reason::malformed_packet);
+  EXPECT_EQ(shared(v5, "$share/g//"), Reason::success);
 }
 
 TEST(UnsubscribePacket, IsReadAndChecked) {

@@ -43,6 +43,19 @@ TEST(ProxyHeader, TheProxyMaySpeakForItself) {
   EXPECT_EQ(header.address(), "");
 }
 
+TEST(ProxyHeader, WhatProxiesAddIsBounded) {
+  for (const bool fits : {true, false}) {
+    const std::size_t size = limits::proxy_header_bytes_max + (fits ? 0 : 1);
+    Bytes in = bytes(start + "2111"), up, down;
+    ByteWriter(in).u16(static_cast<std::uint16_t>(size));
+    append(in, bytes("c0000201c00002021234075b"));
+    in.resize(16 + size);
+    ProxyHeader header;
+    EXPECT_EQ(header.receive(in, up, down).has_value(), fits);
+    EXPECT_EQ(header.address(), fits ? "192.0.2.1:4660" : "");
+  }
+}
+
 TEST(ProxyHeader, WhateverElseComesFirstIsRefused) {
   for (const auto& wrong : {std::string("10"), start.substr(0, 22) + "0b", start + "1111000c", start + "2211000c",
                             start + "21110004c0000201", start + "2111ffff"}) {

@@ -5,7 +5,11 @@
 #include <gmock/gmock.h>
 #include <rapidcheck.h>
 
+#include <fstream>
+
+#include "core/limits.hpp"
 #include "tests/bridge/certificates.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace diot {
 namespace {
@@ -177,6 +181,19 @@ TEST(PskFile, IsReadLineByLine) {
   EXPECT_EQ(keys.size(), 2u);
   EXPECT_EQ(to_hex(keys.at("lamp")), "0aff");
   EXPECT_EQ(to_hex(keys.at("door bell")), "00");
+}
+
+TEST(PskFile, IsBounded) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/keys";
+  const auto write = [&](std::size_t bytes) {
+    const std::string line = "lamp:00112233445566778899aabbccddeeff\n";
+    std::ofstream(file) << "#" << std::string(bytes - line.size() - 2, 'x') << "\n" << line;
+  };
+  write(limits::users_file_bytes_max);
+  EXPECT_EQ(load_psk_file(file).value().size(), 1u);
+  write(limits::users_file_bytes_max + 1);
+  EXPECT_EQ(load_psk_file(file).error().code, Errc::limit);
 }
 
 TEST(PskFile, WhatIsWrongIsNamedWithItsLine) {

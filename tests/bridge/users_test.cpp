@@ -2,6 +2,8 @@
 
 #include "bridge/users.hpp"
 
+#include "bridge/scram.hpp"
+
 #include <gmock/gmock.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -74,6 +76,32 @@ TEST(PasswordFile, WhatIsWrongIsNamedWithItsLine) {
   for (const char* hash : {"$7$0$AAAA$AAAA", "$7$101$AAAA$AAAA", "$7$99999999999$AAAA$AAAA", "$5$AAAA$AAAA", "$6$AAAA",
                            "$7$101$A===$AAAA", "$6$-AAA$AAAA"})
     EXPECT_THAT(error_of(std::string("bob:") + hash), HasSubstr("line 1")) << hash;
+}
+
+TEST(PasswordFile, IsBounded) {
+  const std::string hash = sha512_line.substr(sha512_line.find(':'));
+  std::string text;
+  for (std::size_t at = 0; at < limits::users_max; ++at) text += std::to_string(at) + hash;
+  EXPECT_TRUE(PasswordFile::parse(text));
+  EXPECT_THAT(PasswordFile::parse(text + "more" + hash).error().message,
+              HasSubstr("line 10001: there are more than 10000 users"));
+  const auto with_iterations = [](std::uint32_t count) {
+    std::string line = pbkdf2_line;
+    return PasswordFile::parse(line.replace(line.find("101"), 3, std::to_string(count)));
+  };
+  EXPECT_TRUE(with_iterations(limits::password_iterations_max));
+  EXPECT_FALSE(with_iterations(limits::password_iterations_max + 1));
+}
+
+TEST(PasswordFile, APasswordThatIsNoTextHasNoKeysForScram) {
+  TestRandom random;
+  EXPECT_FALSE(make_password_record(as_bytes("a\x07"), random).scram);
+  const auto record = make_password_record(as_bytes("\u2168"), random);  // SASLprep: IX
+  ASSERT_TRUE(record.scram);
+  EXPECT_EQ(record.scram->stored_key,
+            make_scram_credentials("IX", record.scram->salt, record.scram->iterations).stored_key);
+  EXPECT_TRUE(is_password_of(record, as_bytes("\u2168"))) << "without SCRAM it is bytes";
+  EXPECT_FALSE(is_password_of(record, as_bytes("IX")));
 }
 
 TEST(PasswordFile, NoMutationIsMisread) {
@@ -179,6 +207,14 @@ TEST_F(AclTest, WhatIsWrongIsNamedWithItsLine) {
   EXPECT_THAT(error_of("topic raed x\n"), HasSubstr("'raed' is none of"));
   EXPECT_THAT(error_of("topic read a/#/b\n"), HasSubstr("no topic filter"));
   EXPECT_THAT(error_of("topic\n"), HasSubstr("needs a topic"));
+}
+
+TEST_F(AclTest, IsBounded) {
+  std::string text = "user bob\n";
+  for (std::size_t at = 0; at < limits::acl_rules_max; ++at) text += "topic t/" + std::to_string(at) + "\n";
+  EXPECT_TRUE(AclFile::parse(text));
+  EXPECT_THAT(AclFile::parse(text + "topic more\n").error().message,
+              HasSubstr("line 10002: there are more than 10000 rules"));
 }
 
 TEST_F(AclTest, DeniedIsDeniedWhateverElseIsThere) {
@@ -371,6 +407,18 @@ TEST_F(UsersTest, GuessesUnderWayCountAsGuesses) {
   for (int at = 0; at < limits::login_burst_per_address; ++at)
     EXPECT_EQ(log_in(stranger, "user" + std::to_string(at), "x"), "…");
   EXPECT_EQ(log_in(stranger, "bob", "x"), "9f");
+}
+
+TEST_F(UsersTest, AUserIsAnotherOneWithAnotherPassword) {
+  EXPECT_EQ(users.version_of("bob"), 0u);
+  with_bob();
+  const auto version = users.version_of("bob");
+  EXPECT_NE(version, 0u);
+  EXPECT_EQ(users.version_of("ann"), 0u);
+  with_bob();
+  EXPECT_EQ(users.version_of("bob"), version);
+  users.set_passwords(PasswordFile::parse(sha512_line).value());
+  EXPECT_NE(users.version_of("bob"), version);
 }
 
 TEST_F(UsersTest, TheQueueOfTheHashingThreadIsBounded) {

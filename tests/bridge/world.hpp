@@ -140,15 +140,34 @@ class TestAuthenticator final : public Authenticator {
 
   std::map<std::string, std::string, std::less<>> passwords;
   std::function<bool(const Principal&, Access, std::string_view)> rule;
+  std::uint64_t version_of(std::string_view user) const override {
+    const auto found = passwords.find(user);
+    return found == passwords.end() ? 0 : 1 + std::hash<std::string>{}(found->second);
+  }
+
   std::vector<std::string> failed;
   bool slow = false;
   std::vector<std::function<void()>> waiting;
   int asked = 0;
 };
 
-class World {
+/// What a client sees of its home.
+struct TestHome {
+  virtual ~TestHome() = default;
+  /// Turns of the loop until nothing is left to do.
+  virtual void run() = 0;
+
+  TestClock clock;
+  TestRandom random;
+  TestTurn turn;
+  TestAuthenticator authenticator;
+  std::unique_ptr<Broker> broker;
+};
+
+class World : public TestHome {
  public:
   explicit World(MemoryStore::Image image = {}) { start(std::move(image)); }
+  ~World() override { broker.reset(); }  // before what it uses
 
   /// The process dies now, and another one starts with what the disk holds.
   void crash() {
@@ -161,8 +180,7 @@ class World {
     start(std::move(image));
   }
 
-  /// Turns of the loop until nothing is left to do.
-  void run() {
+  void run() override {
     while (std::exchange(turn.touched, false)) {
       overlay->end_turn(*retained);
       broker->end_turn();
@@ -197,14 +215,10 @@ class World {
 
   std::size_t rows(Table table) { return store->rows(table).size(); }
 
-  TestClock clock;
-  TestRandom random;
-  TestTurn turn;
-  TestAuthenticator authenticator;
+  BrokerConfig config{"alice", std::chrono::seconds(0)};  ///< for the next start
   std::unique_ptr<MemoryStore> store;
   std::unique_ptr<TestOverlay> overlay;
   std::unique_ptr<Retained> retained;
-  std::unique_ptr<Broker> broker;
 
  private:
   void start(MemoryStore::Image image) {
@@ -213,8 +227,7 @@ class World {
     overlay->shared = shared_;
     retained = std::make_unique<Retained>(*store, clock);
     ASSERT_TRUE(retained->load());
-    broker = std::make_unique<Broker>(BrokerConfig{"alice", std::chrono::seconds(0)}, *store, *retained, *overlay,
-                                      authenticator, turn, clock, random);
+    broker = std::make_unique<Broker>(config, *store, *retained, *overlay, authenticator, turn, clock, random);
     ASSERT_TRUE(broker->load());
     run();
   }
@@ -226,7 +239,7 @@ class World {
 /// One client. What it receives is read as one line a packet.
 class TestClient final : public ClientTransport {
  public:
-  explicit TestClient(World& world, Protocol protocol = Protocol::mqtt_5) : world_(world), protocol_(protocol) {}
+  explicit TestClient(TestHome& world, Protocol protocol = Protocol::mqtt_5) : world_(world), protocol_(protocol) {}
 
   using Change = std::function<void(Connect&)>;
   /// Opens a connection (a new one each time) and sends CONNECT. Without an id the session ends with the connection.
@@ -362,6 +375,8 @@ class TestClient final : public ClientTransport {
         if (connack.session_present) text += " present";
         if (!connack.authentication_method.empty())
           text += " " + connack.authentication_method + ":" + std::string(as_text(connack.authentication_data));
+        if (connack.server_keep_alive_seconds) text += " keep-alive:" + number(*connack.server_keep_alive_seconds);
+        if (!connack.server_reference.empty()) text += " reference:" + connack.server_reference;
         if (!connack.response_information.empty()) text += " response:" + connack.response_information;
         for (const auto& [name, value] : connack.user) text += " " + name + "=" + value;
         return text;
@@ -409,7 +424,7 @@ class TestClient final : public ClientTransport {
     }
   }
 
-  World& world_;
+  TestHome& world_;
   const Protocol protocol_;
   ConnectionId id_{};
   Bytes received_;

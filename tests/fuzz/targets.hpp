@@ -63,6 +63,8 @@ inline Bytes chosen(std::uint8_t first, ByteView rest) {
   X(proxy)                   \
   X(passwords)               \
   X(acl)                     \
+  X(psk)                     \
+  X(scram)                   \
   X(frame)                   \
   X(wire)                    \
   X(batch)                   \

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <rapidcheck.h>
 
+#include <functional>
+
+#include "core/limits.hpp"
 #include "tests/temporary_folder.hpp"
 #include "tools/app/home.hpp"
 
@@ -133,6 +136,42 @@ TEST(Config, WhatAListenerLacksIsSaid) {
   std::string many = head;
   for (int at = 0; at < 40; ++at) many += "[[listener]]\nlisten = \"127.0.0.1:1\"\n";
   EXPECT_THAT(errors_of(many), HasSubstr("more than 32"));
+}
+
+TEST(Config, TablesAreBounded) {
+  const auto refused = [](const std::string& text) {
+    return !parse_config("version = 1\nhandle = \"alice\"\n" + text, "f");
+  };
+  const auto times = [](std::size_t count, const std::function<std::string(std::size_t)>& one) {
+    std::string out;
+    for (std::size_t at = 0; at < count; ++at) out += one(at);
+    return out;
+  };
+  const auto listener = [](std::size_t at) {
+    return "[[listener]]\nlisten = \"127.0.0.1:" + std::to_string(2000 + at) + "\"\n";
+  };
+  EXPECT_FALSE(refused(times(limits::listeners_max, listener)));
+  EXPECT_TRUE(refused(times(limits::listeners_max + 1, listener)));
+  const auto upstream = [](std::size_t at) {
+    return "[[upstream]]\nname = \"u" + std::to_string(at) + "\"\naddress = \"h:1\"\ntopics = [\"t\"]\n";
+  };
+  EXPECT_FALSE(refused(times(limits::upstreams_max, upstream)));
+  EXPECT_TRUE(refused(times(limits::upstreams_max + 1, upstream)));
+  const auto topics = [&](std::size_t count) {
+    return "[[upstream]]\nname = \"u\"\naddress = \"h:1\"\ntopics = [" +
+           times(count, [](std::size_t at) { return "\"t" + std::to_string(at) + "\","; }) + "]\n";
+  };
+  EXPECT_FALSE(refused(topics(limits::upstream_topics_max)));
+  EXPECT_TRUE(refused(topics(limits::upstream_topics_max + 1)));
+}
+
+TEST(Config, WhereClientsAreSentIsAnAddress) {
+  const std::string start = "version = 1\nhandle = \"alice\"\n[mqtt]\n";
+  EXPECT_EQ(parse_config(start + "server_reference = \"other:1883\"", "f")->mqtt_server_reference, "other:1883");
+  EXPECT_EQ(parse_config(start + "server_reference = \"\"", "f")->mqtt_server_reference, "");
+  EXPECT_FALSE(parse_config(start + "server_reference = \"other\"", "f"));
+  EXPECT_EQ(parse_config(start + "keep_alive_max = 60", "f")->mqtt_keep_alive_max, 60u);
+  EXPECT_FALSE(parse_config(start + "keep_alive_max = 65536", "f"));
 }
 
 TEST(Config, HostileTextIsRefused) {

@@ -50,6 +50,7 @@ use_identity_as_username true
 listener 9001
 protocol websockets
 max_connections 50
+max_keepalive 600
 listener 0 /run/mosquitto.sock
 allow_anonymous true
 )");
@@ -63,6 +64,7 @@ allow_anonymous true
   EXPECT_TRUE(listeners[1].require_certificate && listeners[1].identity_as_user);
   EXPECT_EQ(listeners[2].protocol, "websocket");
   EXPECT_EQ(listeners[2].max_connections, 50u);
+  EXPECT_EQ(imported.config.mqtt_keep_alive_max, 600u);
   EXPECT_EQ(listeners[3].listen, "/run/mosquitto.sock");
   EXPECT_TRUE(listeners[3].anonymous_allowed());
   EXPECT_EQ(imported.config.users_passwords, "/etc/mosquitto/passwd");

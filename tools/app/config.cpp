@@ -57,6 +57,10 @@ Result<void> check_public_address(std::string_view value) {
   return {};
 }
 
+Result<void> check_server_reference(std::string_view value) {
+  return value.empty() ? Result<void>{} : check_public_address(value);
+}
+
 template <std::size_t N>
 Result<void> check_choice(std::string_view value, const std::array<std::string_view, N>& choices) {
   for (auto choice : choices)
@@ -102,6 +106,15 @@ const std::array settings{
                     "Where MQTT clients connect: addresses, or paths of unix sockets. Port 0 = any free port. Other\n"
                     "machines need a user (`diot user add NAME`). TLS, WebSocket and more: [[listener]] below.",
                     limits::listeners_max},
+    Setting<Config>{
+        "mqtt.keep_alive_max", &Config::mqtt_keep_alive_max, nullptr,
+        "Seconds: MQTT 5.0 clients that ask for a longer keep-alive, or for none, are told to use this one.\n"
+        "65535 = as they ask.",
+        65'535},
+    Setting<Config>{
+        "mqtt.server_reference", &Config::mqtt_server_reference, check_server_reference,
+        "Where this home's clients are served instead, host:port: 5.0 clients are told so, all are refused."},
+    Setting<Config>{"mqtt.server_moved", &Config::mqtt_server_moved, nullptr, "They are told that it is for ever."},
     Setting<Config>{
         "api.listen", &Config::api_listen, check_loopback,
         "Where the HTTP API listens, on this machine only; [] = nowhere. The token is in the file api.token.", 8},

@@ -17,6 +17,9 @@ namespace diot {
 struct Config {
   std::string handle;                                        ///< handle
   std::vector<std::string> mqtt_listen{"127.0.0.1:1883"};    ///< mqtt.listen
+  std::uint32_t mqtt_keep_alive_max = 65'535;                ///< mqtt.keep_alive_max: seconds
+  std::string mqtt_server_reference;                         ///< mqtt.server_reference: host:port; empty: none
+  bool mqtt_server_moved = false;                            ///< mqtt.server_moved
   std::vector<std::string> api_listen{"127.0.0.1:8480"};     ///< api.listen, loopback only; empty = no HTTP
   std::vector<std::string> overlay_listen{"0.0.0.0:42220"};  ///< overlay.listen: TCP for links, UDP for the DHT
   std::vector<std::string> overlay_addresses;                ///< overlay.addresses: told to other nodes. Empty: the

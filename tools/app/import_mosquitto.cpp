@@ -154,6 +154,12 @@ class Importer {
       if (!out_.config.listeners.empty()) listener().allow_anonymous = yes;
       return {};
     }
+    if (keyword == "max_keepalive") {
+      const auto seconds = number(value);
+      if (!seconds || *seconds > 65'535) return wrong("must be a number from 0 to 65535");
+      out_.config.mqtt_keep_alive_max = *seconds > 0 ? *seconds : 65'535;
+      return {};
+    }
     if (take_of_listener(keyword, value) || take_of_upstream(keyword, value)) return {};
     note(fmt::format("{} has no counterpart and is left out", keyword));
     return {};

@@ -147,6 +147,9 @@ Result<void> Node::open_store() {
   core.authenticator = users_.get();
   if (auto witness = home_.witness_key()) core.witness = *witness;
   core.built = built;
+  core.broker.keep_alive_seconds_max = static_cast<std::uint16_t>(config_.mqtt_keep_alive_max);
+  core.broker.server_reference = config_.mqtt_server_reference;
+  core.broker.server_moved = config_.mqtt_server_moved;
   core_ = std::make_unique<NodeCore>(std::move(core), *node_key_, *store_, *this, clock_, random_);
   return core_->open();
 }
