@@ -56,14 +56,14 @@ class Checker {
     bool retain = false, removes = false;
     std::uint64_t number = 0;  ///< within publisher, topic, QoS and retain flag
     std::uint64_t stream = 0;  ///< numbers that combination
-    bool sent = false, acknowledged = false;
+    bool sent = false, sent_again = false, acknowledged = false;
     Time sent_at{};
     std::set<SubscriberIndex> due;  ///< who must get it, once it is acknowledged
   };
   MessageIndex publish(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos, bool retain,
                        bool removes);
   Bytes payload_of(MessageIndex message, std::size_t bytes) const;
-  /// The first byte of it leaves the client: now subscriptions in force count.
+  /// It leaves the client. The first time, subscriptions in force count.
   void sent(MessageIndex message);
   void acknowledged(MessageIndex message) { messages_[message].acknowledged = true; }
   const Published& message(MessageIndex index) const { return messages_[index]; }
@@ -79,10 +79,13 @@ class Checker {
     };
     std::map<MessageIndex, Times> got;
     std::map<std::uint64_t, std::uint64_t> newest;  ///< by stream
+    Time since{};                                   ///< the newest of its subscriptions
   };
   SubscriberIndex add_subscriber(HomeIndex home, std::string name);
   /// `topic` as the client sees it, in local names of its home's handle.
   void delivered(SubscriberIndex subscriber, std::string_view topic, ByteView payload, Qos qos, bool retained);
+  /// SUBACK came.
+  void subscribed(SubscriberIndex subscriber) { subscribers_[subscriber].since = schedule_.now(); }
   /// It unsubscribed: what it has not got yet it need not get.
   void excuse(SubscriberIndex subscriber);
 

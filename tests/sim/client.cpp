@@ -9,6 +9,11 @@
 
 namespace diot::sim {
 
+template <class... Args>
+void Client::tell(const char* format, const Args&... args) {
+  if (world_.options.verbose) world_.tell("{} {}", profile.id, fmt::vformat(format, fmt::make_format_args(args...)));
+}
+
 // The connection ---------------------------------------------------------------------------------------------
 
 bool Client::Wire::broker_lives() const { return broker_open && client.home_.running() && client.home_.life() == life; }
@@ -203,6 +208,7 @@ void Client::on_packet(const RawPacket& packet) {
 }
 
 void Client::on_connack(const Connack& connack) {
+  tell("is connected, {}", connack.session_present ? "session present" : "new session");
   if (connack.reason != Reason::success) return;  // and closed
   connected_ = true;
   last_answer_ = {};
@@ -259,6 +265,7 @@ void Client::on_suback(const SubscribeAnswer& answer) {
   for (std::size_t at = 0; at < asked_.size() && at < answer.reasons.size(); ++at)
     if (!is_failure(answer.reasons[at])) filters_[asked_[at]].granted = true;
   asked_.clear();
+  world_.checker.subscribed(subscriber);
   had_session_ = profile.persistent;
   subscribe_missing();
 }
@@ -308,6 +315,8 @@ void Client::send_publish(const Outgoing& outgoing, bool dup) {
   Bytes bytes;
   encode_publish(bytes, profile.protocol, out);
   world_.checker.sent(outgoing.message);
+  tell("sends m{} to '{}' QoS {}, id {}{}", outgoing.message, outgoing.topic, static_cast<int>(outgoing.qos),
+       outgoing.id, out.dup ? " again" : "");
   write(std::move(bytes));
 }
 
@@ -326,6 +335,7 @@ void Client::on_acknowledgement(PacketType type, const Acknowledgement& answer) 
     taken_.erase(answer.packet_id);
     return acknowledge(PacketType::pubcomp, answer.packet_id, true);
   }
+  tell("is answered {} {} {:#x}", static_cast<int>(type), answer.packet_id, static_cast<int>(answer.reason));
   const auto found = std::ranges::find_if(in_flight_, [&](const Outgoing& one) { return one.id == answer.packet_id; });
   if (found == in_flight_.end()) {
     if (type == PacketType::pubrec) acknowledge(PacketType::pubrel, answer.packet_id);
@@ -355,11 +365,8 @@ void Client::on_acknowledgement(PacketType type, const Acknowledgement& answer) 
 // Subscribing ------------------------------------------------------------------------------------------------
 
 void Client::on_publish(const Publish& publish) {
-  if (world_.options.verbose)
-    fmt::print(stderr, "{:>9.3f} s  {} gets '{}' {} QoS {}{}{}\n",
-               static_cast<double>(world_.schedule.now().count()) / 1e6, profile.id, publish.topic,
-               as_text(publish.payload).substr(0, 8), static_cast<int>(publish.qos), publish.retain ? " retained" : "",
-               publish.dup ? " again" : "");
+  tell("gets '{}' {} QoS {}{}{}", publish.topic, as_text(publish.payload).substr(0, 8), static_cast<int>(publish.qos),
+       publish.retain ? " retained" : "", publish.dup ? " again" : "");
   if (publish.qos != Qos::exactly_once || taken_.insert(publish.packet_id).second)
     world_.checker.delivered(subscriber, publish.topic, publish.payload, publish.qos, publish.retain);
   if (publish.qos == Qos::at_least_once) acknowledge(PacketType::puback, publish.packet_id, true);

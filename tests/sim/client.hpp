@@ -88,6 +88,9 @@ class Client {
     bool received = false;  ///< PUBREC came
   };
 
+  /// With --verbose.
+  template <class... Args>
+  void tell(const char* format, const Args&... args);
   void connect();
   void reconnect_after(Time delay);
   void gone(Wire& wire);

@@ -48,6 +48,43 @@ TEST(Simulation, RepeatsItself) {
   EXPECT_NE(run(7).hash, run(8).hash);
 }
 
+/// A publisher of QoS 1 whose first two messages were not acknowledged sends both again; the second has reached the
+/// subscriber meanwhile. Whether it may get them in this order now depends on when it subscribed.
+std::size_t violations_of_a_repetition(bool subscribed_in_between) {
+  Schedule schedule;
+  Checker checker(schedule);
+  const std::string handle = "alice";
+  checker.handle = [&](HomeIndex) -> const std::string& { return handle; };
+  checker.damaged = checker.retain_may_go = [](HomeIndex) { return false; };
+  checker.in_force = [](const Checker::Published&) { return std::set<SubscriberIndex>(); };
+  const auto pass_time = [&] {
+    schedule.after(1s, [] {});
+    schedule.step(schedule.now() + 2s);
+  };
+  const auto subscriber = checker.add_subscriber(0, "reader");
+  if (!subscribed_in_between) checker.subscribed(subscriber);
+  pass_time();
+  const auto publish = [&] { return checker.publish(0, "sensor", "t", Qos::at_least_once, false, false); };
+  const auto deliver = [&](MessageIndex message) {
+    checker.delivered(subscriber, "t", checker.payload_of(message, 9), Qos::at_least_once, false);
+  };
+  const MessageIndex first = publish(), second = publish();
+  checker.sent(first);
+  pass_time();
+  if (subscribed_in_between) checker.subscribed(subscriber);
+  pass_time();
+  checker.sent(second);
+  deliver(second);
+  checker.sent(first);
+  deliver(first);
+  return checker.violations().size();
+}
+
+TEST(CheckerRules, WhatIsSentAgainMayComeLateToWhoSubscribedInBetweenOnly) {
+  EXPECT_EQ(violations_of_a_repetition(true), 0u) << "the broker owes it the older one, too";
+  EXPECT_EQ(violations_of_a_repetition(false), 1u) << "but who was there all the time gets them in order";
+}
+
 struct Broken {
   Sabotage sabotage;
   Invariant caught_as;

@@ -56,13 +56,6 @@ World::World(const Options& given)
 
 World::~World() = default;
 
-template <class... Args>
-void World::tell(const char* format, const Args&... args) {
-  if (!options.verbose) return;
-  fmt::print(stderr, "{:>9.3f} s  {}\n", static_cast<double>(schedule.now().count()) / 1e6,
-             fmt::vformat(format, fmt::make_format_args(args...)));
-}
-
 bool covered_by_share(std::string_view topic) {
   return topic.starts_with("pub/") && !topic.starts_with("pub/private/");
 }

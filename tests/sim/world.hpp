@@ -2,6 +2,8 @@
 // The simulated world: homes with real node logic, clients with real packets, and everything around them made of one
 // seed: time, clocks, network, disks, crashes. docs/simulation.md.
 
+#include <fmt/format.h>
+
 #include <map>
 #include <memory>
 #include <optional>
@@ -69,6 +71,14 @@ class World {
   /// A durable subscription to this filter ended.
   void withdrawn(Home& home, const std::string& filter);
 
+  /// With --verbose, on stderr.
+  template <class... Args>
+  void tell(const char* format, const Args&... args) {
+    if (!options.verbose) return;
+    fmt::print(stderr, "{:>9.3f} s  {}\n", static_cast<double>(schedule.now().count()) / 1e6,
+               fmt::vformat(format, fmt::make_format_args(args...)));
+  }
+
   const Options options;
   Schedule schedule;
   Chance chance;
@@ -115,8 +125,6 @@ class World {
   void tell_frame(HomeIndex from, HomeIndex to, FrameType type, ByteView body);
   Home* running_home();
   Report report();
-  template <class... Args>
-  void tell(const char* format, const Args&... args);
 
   Climate climate_;
   std::uint64_t lives_ = 0, crashes_ = 0;
