@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -18,6 +19,16 @@ namespace {
 constexpr std::uint64_t row_version = 1;
 constexpr std::size_t dropped_per_tick_max = 1000;
 constexpr auto tombstone_age_ms_max = static_cast<WallMs>(std::chrono::milliseconds(limits::tombstone_age_max).count());
+
+// Table::retained: topic → value; 0x00 ‖ u64 time from which it counts (ms) ‖ topic → value (no topic begins so).
+Bytes early_key(WallMs at, std::string_view topic) {
+  Bytes key;
+  ByteWriter out(key);
+  out.u8(0);
+  out.u64(at);
+  out.raw(as_bytes(topic));
+  return key;
+}
 
 /// msgpack [1, stored message (bin) or nil, time, writer, incarnation number, its random half, seq, channel, proof].
 Bytes encode_row(const RetainedValue& value, Monotonic now, WallMs wall_now) {
@@ -75,6 +86,7 @@ struct Retained::Impl {
   std::unordered_map<ChannelId, std::set<const Entry*, ByTopic>> channels;
   std::set<std::pair<Monotonic, const Entry*>> expiries;  ///< of messages
   std::set<std::pair<WallMs, const Entry*>> tombstones;   ///< when they are given up
+  std::map<std::pair<WallMs, std::string>, RetainedValue> early;
   std::size_t damaged_rows = 0;
 
   static std::optional<Monotonic> expiry_of(const RetainedValue& value) {
@@ -118,7 +130,7 @@ struct Retained::Impl {
   }
 };
 
-Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}}) {}
+Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}, {}}) {}
 Retained::~Retained() = default;
 
 Result<void> Retained::load() {
@@ -131,8 +143,15 @@ Result<void> Retained::load() {
   return impl_->store.scan(
       Table::retained, {}, {},
       [&](ByteView key, ByteView bytes) {
-        auto value = decode_row(bytes, as_text(key), now, wall_now);
+        const bool is_early = !key.empty() && key.front() == 0;
+        ByteReader in(key.subspan(is_early ? 1 : 0));
+        const WallMs at = is_early ? in.u64() : 0;
+        auto value = decode_row(bytes, as_text(in.rest()), now, wall_now);
         if (!value) return damaged(key), true;
+        if (is_early) {
+          impl_->early.emplace(std::pair(at, as_text(in.rest())), std::move(*value));
+          return true;
+        }
         Impl::Entry& entry = *impl_->values.try_emplace(as_text(key)).first;
         entry.value = std::move(*value);
         impl_->index(entry);
@@ -159,6 +178,14 @@ Result<bool> Retained::set(std::string_view topic, RetainedValue value) {
   return true;
 }
 
+bool Retained::set_at(WallMs at, std::string_view topic, RetainedValue value) {
+  if (impl_->early.size() >= limits::early_values_max) return false;
+  impl_->store.put(Table::retained, early_key(at, topic),
+                   encode_row(value, impl_->clock.monotonic(), impl_->clock.wall_ms()));
+  impl_->early.insert_or_assign(std::pair(at, std::string(topic)), std::move(value));
+  return true;
+}
+
 const RetainedValue* Retained::find(std::string_view topic) const { return impl_->values.find(topic); }
 
 void Retained::match(std::string_view filter,
@@ -176,7 +203,19 @@ void Retained::of_channel(const ChannelId& channel,
   for (const auto* entry : found->second) visit(entry->topic, entry->value);
 }
 
+std::size_t Retained::count(const ChannelId& channel) const {
+  const auto found = impl_->channels.find(channel);
+  return found == impl_->channels.end() ? 0 : found->second.size();
+}
+
 void Retained::erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep) {
+  if (!keep)
+    std::erase_if(impl_->early, [&](const auto& each) {
+      const auto& [at, topic] = each.first;
+      const bool gone = each.second.channel == channel;
+      if (gone) impl_->store.erase(Table::retained, early_key(at, topic));
+      return gone;
+    });
   const auto found = impl_->channels.find(channel);
   if (found == impl_->channels.end()) return;
   const std::vector<const Impl::Entry*> entries(found->second.begin(), found->second.end());
@@ -188,7 +227,12 @@ void Retained::tick() {
   const auto now = impl_->clock.monotonic();
   const auto wall_now = impl_->clock.wall_ms();
   for (auto left = dropped_per_tick_max; left > 0; --left) {
-    if (!impl_->expiries.empty() && impl_->expiries.begin()->first <= now)
+    if (auto& early = impl_->early; !early.empty() && early.begin()->first.first <= wall_now) {
+      auto due = early.extract(early.begin());
+      const auto& [at, topic] = due.key();
+      impl_->store.erase(Table::retained, early_key(at, topic));
+      (void)set(topic, std::move(due.mapped()));  // no room for it: then it is as if it had come now
+    } else if (!impl_->expiries.empty() && impl_->expiries.begin()->first <= now)
       impl_->expire(*impl_->expiries.begin()->second);
     else if (!impl_->tombstones.empty() && impl_->tombstones.begin()->first <= wall_now)
       impl_->erase(*impl_->tombstones.begin()->second);

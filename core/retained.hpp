@@ -48,6 +48,9 @@ class Retained {
   /// limits::retained_count_max. The value's ticket is set here. A tombstone in no channel just ends the value: there
   /// is nobody who could bring an older one back.
   Result<bool> set(std::string_view topic, RetainedValue value);
+  /// The same, once the wall clock has come to `at`: a later value's writer is ahead of time. Kept on disk, and let go with
+  /// its channel. False: limits::early_values_max wait already.
+  bool set_at(WallMs at, std::string_view topic, RetainedValue value);
   /// The value of one topic, or nullptr; tombstones are returned too.
   const RetainedValue* find(std::string_view topic) const;
   /// Visits every value (no tombstones, nothing expired) whose topic matches the filter. Nothing may be set meanwhile.
@@ -56,9 +59,13 @@ class Retained {
   /// Visits every value and tombstone of a channel.
   void of_channel(const ChannelId& channel,
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
-  /// Drops the copies of a channel, but for the topics that `keep` wants.
+  /// Values and tombstones of a channel.
+  std::size_t count(const ChannelId& channel) const;
+  /// Drops the copies of a channel, but for the topics that `keep` wants, and for what waits for its time if there is a
+  /// `keep`.
   void erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep = {});
-  /// Drops expired values (in a channel a tombstone with their stamp remains) and old tombstones. A slice of the work a
+  /// Sets what was early and has come to its time; drops expired values (in a channel a tombstone with their stamp remains)
+  /// and old tombstones. A slice of the work a
   /// call; call about once a second.
   void tick();
   /// Values, without tombstones.

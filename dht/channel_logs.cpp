@@ -276,7 +276,16 @@ void ChannelLogs::link_down(LinkId link) {
 
 /// Up to where a log may leave: nothing of our own that is not on disk.
 const Cursor& ChannelLogs::servable(const NodeId& writer, const Log& log) const {
-  return writer == context_.self() ? log.on_disk : log.end.cursor;
+  if (writer != context_.self()) return log.end.cursor;
+  return held_back_ ? log.held_at : log.on_disk;
+}
+
+void ChannelLogs::hold_back() {
+  if (held_back_) return;
+  held_back_ = context_.incarnation;
+  for (auto& [id, channel] : channels_)
+    if (const auto own = channel.logs.find(context_.self()); own != channel.logs.end())
+      own->second.held_at = own->second.on_disk;
 }
 
 void ChannelLogs::pump(const ChannelId& id, Channel& channel, LinkId link, Member& member) {
@@ -320,7 +329,8 @@ bool ChannelLogs::send_from_memory(const NodeId& writer, const Log& log, LinkId 
 /// False: what comes next is not on disk yet.
 bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link,
                                  Cursor& position) {
-  if (!is_behind(position, log.on_disk)) return false;
+  const Cursor head = writer == context_.self() ? servable(writer, log) : log.on_disk;
+  if (!is_behind(position, head)) return false;
   std::size_t sent = 0;
   const Cursor begin = position;
   bool damaged = false;
@@ -334,7 +344,7 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
         send_batch(link, batch->header, wire);
         position = advanced(batch->header, batch->header_hash);
         sent += wire.size();
-        return sent < disk_read_bytes && is_behind(position, log.on_disk);
+        return sent < disk_read_bytes && is_behind(position, head);
       },
       [&](ByteView) { damaged = true; });
   if (!scanned) context_.count("log reads that failed");
@@ -344,7 +354,7 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
   }
   if (sent > 0) return true;
   // Nothing is held between the reader's place and the end on disk (retention, a jump, or a disk that failed).
-  const bool at_end = log.on_disk == log.end.cursor;
+  const bool at_end = head == log.end.cursor;
   if (!at_end) return false;  // the end's header is that of a batch which is still under way to the disk
   send_gap(link, id, writer, log.end, {});
   position = log.end.cursor;
@@ -367,7 +377,9 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
       if (!value || !value->message || value->channel != id) continue;
       // What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
-      if (value->stamp.writer == context_.self() && value->ticket > context_.store.durable_ticket()) continue;
+      if (value->stamp.writer == context_.self() &&
+          (value->ticket > context_.store.durable_ticket() || (held_back_ && value->stamp.incarnation > *held_back_)))
+        continue;
       values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
       bytes += value->proof.size();
     }
@@ -392,32 +404,50 @@ void ChannelLogs::tick() {
   if (by_age) next_prune_ = now + prune_interval;
   for (auto& [id, channel] : channels_)
     for (auto& [writer, log] : channel.logs)
-      if (log.bytes > 0 && (by_age || log.bytes > limits::log_bytes_max)) prune(id, writer, log, limits::log_bytes_max);
+      if (log.bytes > 0 && (by_age || log.bytes > retention_.log_bytes_max))
+        prune(id, writer, log, retention_.log_bytes_max);
   keep_within_bounds();
 }
 
-/// Of all logs together: others' go before our own, the largest first.
+/// Each other handle within its quota, and all logs together: what others wrote goes before our own, of the handle that has
+/// the most here, and of that its largest log.
 void ChannelLogs::keep_within_bounds() {
+  struct Holding {
+    std::uint64_t bytes = 0;
+    ChannelId id;
+    NodeId writer;
+    Log* largest = nullptr;
+  };
+  std::map<std::string_view, Holding> others;
+  Holding own;
   std::uint64_t total = 0;
-  std::pair<bool, std::uint64_t> worst{};
-  std::tuple<ChannelId, NodeId, Log*> largest{};
   for (auto& [id, channel] : channels_)
     for (auto& [writer, log] : channel.logs) {
+      if (log.bytes == 0) continue;
+      Holding& of = writer == context_.self() ? own : others[channel.handle];
       total += log.bytes;
-      const std::pair rank(writer != context_.self(), log.bytes);
-      if (log.bytes == 0 || rank < worst) continue;
-      worst = rank;
-      largest = {id, writer, &log};
+      of.bytes += log.bytes;
+      if (!of.largest || of.largest->bytes < log.bytes) of.id = id, of.writer = writer, of.largest = &log;
     }
-  if (total <= bytes_max_) return;
-  auto& [id, writer, log] = largest;
-  const std::uint64_t excess = total - bytes_max_;
-  prune(id, writer, *log, log->bytes - std::min(log->bytes, excess));
+  const auto shorten = [&](const Holding& of, std::uint64_t excess) {
+    prune(of.id, of.writer, *of.largest, of.largest->bytes - std::min(of.largest->bytes, excess));
+  };
+  Holding* most = own.largest ? &own : nullptr;
+  if (const auto found = std::ranges::max_element(others, {}, [](const auto& each) { return each.second.bytes; });
+      found != others.end())
+    most = &found->second;
+  for (const auto& [handle, of] : others)
+    if (of.bytes > retention_.handle_bytes_max) {
+      shorten(of, of.bytes - retention_.handle_bytes_max);
+      context_.count("times a handle's quota of the store was full");
+    }
+  if (total <= retention_.bytes_max) return;
+  shorten(*most, total - retention_.bytes_max);
   context_.count("times the store was full");
 }
 
 void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log, std::uint64_t bytes_max) {
-  const auto age_max = std::chrono::duration_cast<std::chrono::seconds>(limits::log_age_max).count();
+  const auto age_max = retention_.age_max.count();
   std::vector<Bytes> old;
   std::uint64_t freed = 0;
   const Bytes prefix = log_prefix(id, writer);

@@ -32,14 +32,22 @@ std::optional<BatchView> signed_header(ByteView bytes, const ChannelId& channel,
 std::optional<BatchHeader> proven_header(const wire::Position& position, const ChannelId& channel,
                                          const NetworkId& network);
 
+/// How much of the logs stays on disk.
+struct Retention {
+  std::uint64_t bytes_max = limits::store_bytes_max;             ///< of all logs together …
+  std::uint64_t handle_bytes_max = limits::store_bytes_max / 4;  ///< … of one other handle …
+  std::uint64_t log_bytes_max = limits::log_bytes_max;           ///< … and of each
+  std::chrono::seconds age_max = limits::log_age_max;
+};
+
 class ChannelLogs {
  public:
   explicit ChannelLogs(OverlayContext& context) : context_(context) {}
   /// Reads the ends of all logs.
   Result<void> load();
 
-  /// Begins to hold a channel; nothing if it is held.
-  void open(const ChannelId& id) { channels_[id]; }
+  /// Begins to hold a channel of another handle, or tells whose it is.
+  void open(const ChannelId& id, const std::string& handle) { channels_[id].handle = handle; }
   /// The same for one that this node writes.
   void open_own(const ChannelId& id) { channels_[id].logs[context_.self()]; }
   /// Forgets it, on disk too.
@@ -61,6 +69,8 @@ class ChannelLogs {
   /// The held batch that begins at `first_seq`, if it is here.
   std::optional<Bytes> find(const ChannelId& id, const NodeId& writer, const Incarnation& incarnation,
                             std::uint64_t first_seq);
+  /// From now on nobody gets what this node writes: its logs grow here alone, until it is restarted.
+  void hold_back();
   /// Passes a batch of the live stream to the members.
   void pass_live(const ChannelId& id, std::uint32_t records, std::uint32_t age_seconds, ByteView wire,
                  std::optional<LinkId> from = {});
@@ -79,8 +89,7 @@ class ChannelLogs {
   void writable(LinkId link);
   void link_down(LinkId link);
 
-  /// What keeps the whole store small: bytes of all logs together.
-  void set_bytes_max(std::uint64_t bytes) { bytes_max_ = bytes; }
+  void set_retention(const Retention& retention) { retention_ = retention; }
   /// A row was damaged on disk: to be fetched again from behind the place before it.
   std::function<void(const ChannelId& id, const NodeId& writer, const Cursor& before)> on_damage;
   /// Retention. About once a second.
@@ -98,6 +107,7 @@ class ChannelLogs {
   struct Log {
     LogEnd end;      ///< some of it perhaps not on disk yet
     Cursor on_disk;  ///< end of what the store can read back
+    Cursor held_at;  ///< of an own log, since hold_back: the end of what may leave
     std::uint64_t bytes = 0;
     std::deque<SentBatch> recent;  ///< newest batches, contiguous up to `end`
     std::size_t recent_bytes = 0;
@@ -110,6 +120,7 @@ class ChannelLogs {
     bool waits_for_copies = false;       ///< it gets them all once they are all here
   };
   struct Channel {
+    std::string handle;  ///< whose it is; empty: ours, or not known yet
     std::map<NodeId, Log> logs;
     std::map<LinkId, Member> members;
     bool copies_complete = false;
@@ -133,8 +144,9 @@ class ChannelLogs {
 
   OverlayContext& context_;
   std::map<ChannelId, Channel> channels_;
+  std::optional<Incarnation> held_back_;  ///< own records of later lives than this stay here
   Monotonic next_prune_{};
-  std::uint64_t bytes_max_ = limits::store_bytes_max;
+  Retention retention_;
 };
 
 }  // namespace diot

@@ -25,7 +25,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     securing,    ///< TLS shakes hands
     hello,       ///< the peer is proved; hellos are under way
     up,
-    closing,  ///< what is queued goes out, what comes in is ignored
+    replaced,  ///< by a newer link to its node: only what tells whether that one is another process counts
+    closing,   ///< what is queued goes out, what comes in is ignored
     closed,
   };
 
@@ -69,7 +70,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Hello hello;  ///< the peer's, since Phase::up
   LinkClass kind = LinkClass::refused;
   Phase phase = Phase::connecting;
-  Monotonic deadline{};  ///< of the phases before up, and of closing
+  Monotonic deadline{};  ///< of the phases before up, of replaced and of closing
   LinkMachine machine;
   bool half_open = false;                     ///< accepted, and counted as not up yet
   bool dirty = false;                         ///< to be written at the end of the turn

@@ -13,6 +13,9 @@ bool is_known(FrameType type) {
     case FrameType::close:
     case FrameType::ping:
     case FrameType::pong:
+    case FrameType::life_ask:
+    case FrameType::life:
+    case FrameType::life_twin:
     case FrameType::ledger_head:
     case FrameType::ledger_get:
     case FrameType::ledger_blocks:

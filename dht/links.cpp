@@ -13,6 +13,7 @@
 #include "core/address.hpp"
 #include "core/limits.hpp"
 #include "dht/connection.hpp"
+#include "dht/life.hpp"
 
 namespace diot {
 namespace {
@@ -22,6 +23,7 @@ using Phase = Connection::Phase;
 using ConnectionPtr = std::shared_ptr<Connection>;
 
 constexpr std::chrono::milliseconds tick_max{1000}, tick_min{5};
+constexpr auto twins_pause = std::chrono::minutes(1);  // before two processes of one node are looked at again
 
 std::string to_text(const Tcp::endpoint& endpoint) {
   return to_string(HostPort{endpoint.address().to_string(), endpoint.port()});
@@ -71,6 +73,7 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
        Random& random, const LinkTimes& times)
       : io_(io),
         own_(node_key.node_id()),
+        life_(node_key, random),
         identity_(node_key),
         events_(events),
         turn_(turn),
@@ -126,6 +129,9 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
   /// nullopt: the connection becomes a link (and replaces an older one to the same node).
   std::optional<std::string> duplicate_of(const Connection& connection, const Hello& hello);
   void link_up(Connection& connection);
+  /// The older link's end, unless it turns out that both live.
+  void replace(Connection& older, Connection& newer);
+  void on_life(Connection& connection, FrameType type, ByteView body);
   void send_hello(Connection& connection, const Hello& own);
 
   /// Ends a connection: with a close frame that tells the reason, or at once.
@@ -151,6 +157,7 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
 
   asio::io_context& io_;
   const NodeId own_;
+  OwnLife life_;
   TlsIdentity identity_;
   LinkEvents& events_;
   Turn& turn_;
@@ -164,6 +171,12 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::unordered_map<LinkId, ConnectionPtr> connections_;
   std::unordered_map<NodeId, Connection*> up_;  ///< the one link to each node
+  struct Judged {
+    LifeJudge judge;
+    LinkId older, newer;
+  };
+  std::unordered_map<NodeId, Judged> judged_;    ///< whose newer link may be another process's
+  std::unordered_map<NodeId, Monotonic> twins_;  ///< who runs twice; looked at again from then on
   std::map<std::vector<std::uint8_t>, std::size_t> half_open_;
   std::size_t half_open_count_ = 0, dial_count_ = 0, enrolling_count_ = 0;
   std::uint64_t last_link_ = 0;
@@ -295,7 +308,7 @@ void Links::Impl::send_hello(Connection& connection, const Hello& own) {
 
 void Links::Impl::received(Connection& connection) {
   deliver_outcomes();
-  while (connection.phase == Phase::hello || connection.phase == Phase::up) {
+  while (connection.phase == Phase::hello || connection.phase == Phase::up || connection.phase == Phase::replaced) {
     const auto frame = connection.machine.next(clock_.monotonic());
     if (!frame) return end(connection, LinkEnd::violation, frame.error().message, true);
     if (!*frame) break;
@@ -306,7 +319,9 @@ void Links::Impl::received(Connection& connection) {
     }
     if (type == FrameType::hello) {
       hello_came(connection, body);
-    } else {
+    } else if (type == FrameType::life_ask || type == FrameType::life || type == FrameType::life_twin) {
+      on_life(connection, type, body);
+    } else if (connection.phase == Phase::up) {
       ++stats_.frames_in;
       events_.link_frame(connection.link, connection.node, type, body);
     }
@@ -330,6 +345,10 @@ void Links::Impl::hello_came(Connection& connection, ByteView body) {
   if (connection.phase != Phase::hello) return;
   if (connection.kind == LinkClass::refused)
     return end(connection, LinkEnd::not_admitted, "this node is not admitted", true);
+  if (const auto twin = twins_.find(connection.node);
+      twin != twins_.end() && clock_.monotonic() < twin->second && up_link_of(connection.node))
+    return end(connection, LinkEnd::duplicate, "another process with this node's key is linked here; stop one of them",
+               true);
   if (const auto reason = duplicate_of(connection, *hello)) return end(connection, LinkEnd::duplicate, *reason, true);
   if (up_.size() >= limits::links_max && !up_link_of(connection.node))
     return end(connection, LinkEnd::crowded, "this node has as many links as it can", true);
@@ -361,7 +380,7 @@ std::optional<std::string> Links::Impl::duplicate_of(const Connection& connectio
 void Links::Impl::link_up(Connection& connection) {
   const auto link = connection.link;
   if (auto* existing = up_link_of(connection.node)) {
-    end(*existing, LinkEnd::replaced, "replaced by a newer link", true);
+    replace(*existing, connection);
     deliver_outcomes();  // the old link is down before the new one is up
     if (connection.phase != Phase::hello) return;
   }
@@ -379,13 +398,84 @@ void Links::Impl::link_up(Connection& connection) {
   events_.link_up(link, connection.node, connection.hello, connection.kind, connection.dialled);
 }
 
+// One life ------------------------------------------------------------------------------------------------------
+
+void Links::Impl::replace(Connection& older, Connection& newer) {
+  // Both dialled at once: one process, whose other end drops the same one of the two.
+  const bool at_once = older.hello.instance == newer.hello.instance && older.dialled != newer.dialled;
+  if (at_once || older.kind != LinkClass::member || newer.kind != LinkClass::member)
+    return end(older, LinkEnd::replaced, "replaced by a newer link", true);
+  if (const auto before = judged_.find(older.node); before != judged_.end())
+    if (const auto third = connections_.find(before->second.older); third != connections_.end())
+      end(*ConnectionPtr(third->second), LinkEnd::replaced, "replaced by a newer link", true);
+  count(LinkEnd::replaced);
+  up_.erase(older.node);
+  queue({older.link, older.node, {}, {}, "replaced by a newer link"});
+  older.phase = Phase::replaced;
+  older.deadline = clock_.monotonic() + times_.challenge;
+  Judged judged{LifeJudge(older.node, newer.hello.network), older.link, newer.link};
+  const auto first = judged.judge.begin(random_);
+  judged_.insert_or_assign(older.node, std::move(judged));
+  older.machine.send(first.type, {first.body});
+  mark_dirty(older);
+}
+
+void Links::Impl::on_life(Connection& connection, FrameType type, ByteView body) {
+  const auto kept = connection.shared_from_this();
+  if (type == FrameType::life_twin) {
+    auto proof = life_.proof_in(body, connection.hello.network);
+    if (!proof) return;
+    proof->told_by = connection.node;
+    return events_.runs_twice(*proof);
+  }
+  if (type == FrameType::life_ask) {
+    const auto challenge = LifeNonce::from(body);
+    if (!challenge) return end(connection, LinkEnd::violation, "a malformed question", true);
+    const auto own = events_.own_hello();
+    const auto answer = life_.answer(*challenge, own.instance, connection.hello.network, clock_.monotonic());
+    if (!answer || connection.phase == Phase::closed) return;
+    connection.machine.send(FrameType::life, {encode_life(*answer)});
+    return mark_dirty(connection);
+  }
+  const auto statement = decode_life(body);
+  if (!statement) return end(connection, LinkEnd::violation, "a malformed statement of life", true);
+  const auto found = judged_.find(connection.node);
+  if (found == judged_.end()) return;
+  Judged& judged = found->second;
+  const auto older = connections_.find(judged.older), newer = connections_.find(judged.newer);
+  if (older == connections_.end() || newer == connections_.end()) return;
+  const bool is_older = connection.link == judged.older;
+  if (!is_older && connection.link != judged.newer) return;
+  for (const auto& send : judged.judge.answered(is_older ? LifeJudge::Which::older : LifeJudge::Which::newer,
+                                                *statement, connection.address)) {
+    Connection& to = *(send.to == LifeJudge::Which::older ? older : newer)->second;
+    to.machine.send(send.type, {send.body});
+    mark_dirty(to);
+  }
+  if (!judged.judge.proved()) return;
+  std::erase_if(twins_, [now = clock_.monotonic()](const auto& twin) { return twin.second <= now; });
+  twins_[connection.node] = clock_.monotonic() + twins_pause;
+  const ConnectionPtr ended = older->second;
+  judged_.erase(found);
+  end(*ended, LinkEnd::replaced, "another process with this node's key is linked here; stop one of them", true);
+  RunsTwice what;
+  what.node = connection.node;
+  what.told_by = own_;
+  what.address = connection.address;
+  events_.runs_twice(what);
+}
+
 // The end of a connection ---------------------------------------------------------------------------------------
 
 void Links::Impl::end(Connection& connection, LinkEnd why, const std::string& reason, bool tell) {
   if (connection.phase == Phase::closed) return;
   if (connection.phase == Phase::closing) return remove(connection);  // whatever happened, nobody waits for it
-  count(why);
-  if (connection.phase == Phase::up) {
+  if (connection.phase != Phase::replaced) count(why);
+  if (connection.phase == Phase::replaced) {
+    if (const auto judged = judged_.find(connection.node);
+        judged != judged_.end() && judged->second.older == connection.link)
+      judged_.erase(judged);
+  } else if (connection.phase == Phase::up) {
     up_.erase(connection.node);
     if (connection.kind == LinkClass::enrolling) --enrolling_count_;
     queue({connection.link, connection.node, {}, {}, reason});
@@ -566,6 +656,9 @@ void Links::Impl::tick(Connection& connection, Monotonic now) {
       if (!connection.machine.output().empty()) mark_dirty(connection);
       break;
     }
+    case Phase::replaced:
+      if (late) end(connection, LinkEnd::replaced, "replaced by a newer link", true);
+      break;
     case Phase::closing:
       if (late) remove(connection);
       break;

@@ -1,6 +1,7 @@
 #include "dht/overlay.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "core/limits.hpp"
 #include "core/topic.hpp"
@@ -13,6 +14,7 @@ constexpr auto second = std::chrono::seconds(1);
 constexpr auto catalogue_lookup_interval = std::chrono::seconds(10);
 
 Bytes meta_incarnation() { return to_bytes("incarnation"); }
+Bytes meta_copied() { return to_bytes("copied"); }
 Bytes meta_node_record_seq() { return to_bytes("node-record-seq"); }
 
 Result<std::uint64_t> stored_number(Store& store, ByteView key) {
@@ -53,7 +55,7 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
       logs_(context_),
       own_(context_, logs_),
       remote_(context_, logs_),
-      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { remote_.ledger_changed(); }),
+      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
   logs_.on_damage = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
@@ -83,9 +85,10 @@ Result<void> Overlay::load() {
   return peers_.load();
 }
 
-/// A new life of this node: nothing that an earlier one signed can be signed again.
-void Overlay::begin_incarnation() {
-  context_.incarnation = {std::max(context_.incarnation.number + 1, context_.clock.wall_ms()), context_.random.u64()};
+/// A new life of this node: nothing that an earlier one signed can be signed again, and readers take it for the later one.
+void Overlay::begin_incarnation(std::uint64_t above) {
+  context_.incarnation = {std::max({context_.incarnation.number, above, context_.clock.wall_ms() - 1}) + 1,
+                          context_.random.u64()};
   store_number(context_.store, meta_incarnation(), context_.incarnation.number);
   own_.begin_incarnation();
 }
@@ -160,6 +163,14 @@ Hello Overlay::own_hello() {
   hello.agent = "diot/" DIOT_VERSION;
   if (ledger_sync_.is_witness()) hello.features |= feature_witness;
   return hello;
+}
+
+void Overlay::ledger_changed() {
+  remote_.ledger_changed();
+  // Who was a stranger when it came may be known now: its next link is a member's.
+  for (const auto& [id, link] : links_)
+    if (link.kind == LinkClass::enrolling && !link.enrolled && context_.ledger.handle_of(link.peer))
+      context_.links->close(id, "this node's ledger knows you now: link again");
 }
 
 LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {
@@ -255,8 +266,40 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
 
 /// What a peer has of our own logs.
 void Overlay::on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions) {
-  for (const auto& position : positions)
-    if (position.writer == context_.self() && own_.on_own_position(link, channel, position)) begin_incarnation();
+  for (const auto& position : positions) {
+    if (position.writer != context_.self() || !own_.on_own_position(link, channel, position)) continue;
+    begin_incarnation(position.cursor.incarnation.number);
+    own_.on_own_position(link, channel, position);
+  }
+}
+
+void Overlay::runs_twice(const RunsTwice& what) {
+  if (what.node != context_.self()) {
+    context_.count("nodes seen to run twice");
+    copied_peers_[what.node] = context_.clock.wall_ms();  // bounded by the ledger's nodes
+    const HandleRecord* handle = context_.ledger.handle_of(what.node);
+    spdlog::warn("a node of @{} ({}) runs twice, once at {}: both stop publishing to other homes until one is stopped",
+                 handle ? handle->handle : "?", to_display(what.node), what.address);
+    return;
+  }
+  if (copied_) return;
+  copied_ = {what.other, context_.clock.wall_ms(), what.told_by, what.address};
+  Bytes row;
+  ByteWriter out(row);
+  out.u64(copied_->since);
+  out.raw(what.told_by);
+  out.raw(what.proof);
+  context_.store.put(Table::meta, meta_copied(), std::move(row));
+  context_.count("copies of this node found");
+  // What is still written goes into a life of its own, which nobody gets before a restart.
+  own_.hold_back();
+  begin_incarnation();
+  context_.turn.touch();
+  const HandleRecord* teller = context_.ledger.handle_of(what.told_by);
+  spdlog::error(
+      "another process with this node's key runs (seen by @{} at {}): nothing is published to other homes any "
+      "more; see `diot status`",
+      teller ? teller->handle : "?", what.address);
 }
 
 void Overlay::on_batch(LinkId link, const wire::HeldBatch& held) {

@@ -47,8 +47,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
 
   /// Addresses where this node can be dialled, once the listeners are open.
   void set_addresses(std::vector<std::string> addresses);
-  /// Of all channels' logs together.
-  void set_store_bytes_max(std::uint64_t bytes) { logs_.set_bytes_max(bytes); }
+  void set_retention(const Retention& retention) { logs_.set_retention(retention); }
   /// Before the store is sealed.
   void end_turn();
   /// About every 100 ms.
@@ -67,10 +66,23 @@ class Overlay final : public OverlayPort, public LinkEvents {
   void link_down(LinkId link, const NodeId& peer, const std::string& reason) override;
   void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) override;
   void link_writable(LinkId link) override { logs_.writable(link); }
+  void runs_twice(const RunsTwice& what) override;
   void dial_failed(const std::string& address, const std::optional<NodeId>& expected,
                    const std::string& reason) override {
     peers_.dial_failed(address, expected, reason);
   }
+
+  /// Another process lives with this node's key: nothing of ours leaves for other homes until this one has been restarted,
+  /// which is for a person to do once the other one is stopped. At home all goes on, and our logs keep what is for others.
+  struct Copied {
+    InstanceId other;
+    WallMs since = 0;
+    NodeId told_by;
+    std::string address;  ///< where that node sees the other process; not proved
+  };
+  const std::optional<Copied>& copied() const { return copied_; }
+  /// Peers that were seen to run twice, and when last.
+  const std::map<NodeId, WallMs>& copied_peers() const { return copied_peers_; }
 
   /// An invite for `uses` homes, signed by this node (role admin).
   Result<Invite> make_invite(std::uint32_t uses, WallMs valid_ms);
@@ -94,7 +106,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
 
   void enrol(LinkId id, Link& link, ByteView body);
   Result<void> check_enrolment(const Link& link, ByteView body) const;
-  void begin_incarnation();
+  void ledger_changed();
+  void begin_incarnation(std::uint64_t above = 0);
   void on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions);
   void on_batch(LinkId link, const wire::HeldBatch& held);
   void publish_node_record();
@@ -108,6 +121,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
   LedgerSync ledger_sync_;
   Peers peers_;
   std::map<LinkId, Link> links_;
+  std::optional<Copied> copied_;
+  std::map<NodeId, WallMs> copied_peers_;
   Monotonic next_second_{};
   Monotonic next_catalogue_lookup_{};
   std::uint64_t node_record_seq_ = 0;

@@ -172,6 +172,13 @@ void OwnChannels::begin_incarnation() {
   }
 }
 
+void OwnChannels::hold_back() {
+  end_turn();
+  for (const ChannelId& id : std::exchange(dirty_, {})) form_durable(id, channels_.at(id));
+  held_back_ = true;
+  logs_.hold_back();
+}
+
 void OwnChannels::rehome_retained() {
   struct Move {
     std::string topic;
@@ -242,6 +249,7 @@ Route OwnChannels::publish(const MessagePtr& message) {
   Channel& channel = channels_.at(id);
   const bool durable = message->qos != Qos::at_most_once || message->retain;
   if (!durable && !logs_.has_members(id)) return route;  // nobody is there to hear it, and nothing keeps it
+  if (!durable && held_back_) return context_.count("live records held back from other homes"), route;
 
   Record record{RecordKind::message, topic, message->qos, message->retain, message->payload, message->properties};
   record.properties.expiry_seconds = message->seconds_left(context_.clock.monotonic());
@@ -359,6 +367,10 @@ bool OwnChannels::on_own_position(LinkId link, const ChannelId& id, const wire::
   if (theirs.incarnation == context_.incarnation && (own.incarnation != theirs.incarnation || own.seq < theirs.seq ||
                                                      (own.seq == theirs.seq && own.header != theirs.header))) {
     context_.count("lives of this node that were copied");
+    return true;
+  }
+  if (theirs.incarnation.number > context_.incarnation.number) {
+    context_.count("lives of this node that others had seen later ones of");
     return true;
   }
   Channel& channel = found->second;

@@ -40,6 +40,8 @@ class OwnChannels {
   void end_turn();
   /// A new life of this node: from here on every log goes on in it.
   void begin_incarnation();
+  /// Another process writes as this node: what follows is kept, and nothing of it leaves while this process runs.
+  void hold_back();
 
   // Readers.
   void follow_catalogue(LinkId link);
@@ -47,7 +49,7 @@ class OwnChannels {
   bool has(const ChannelId& id) const { return channels_.contains(id); }
   // Own records of an earlier life that a peer holds and we do not: a restored backup, a disk that failed.
   /// A peer told how far it has one of our logs. True: it has more than we, in our present life (so this process was
-  /// copied), which must end.
+  /// copied), or a later life than ours (a backup on a machine whose clock is behind): ours must end.
   bool on_own_position(LinkId link, const ChannelId& id, const wire::Position& position);
   void on_own_batch(LinkId link, const BatchView& batch, ByteView wire);
 
@@ -104,6 +106,7 @@ class OwnChannels {
   std::uint64_t catalogue_seq_ = 0;
   std::vector<LinkId> followers_;
   std::vector<ChannelId> dirty_;  ///< channels with open records
+  bool held_back_ = false;
 };
 
 }  // namespace diot

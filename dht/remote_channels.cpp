@@ -324,7 +324,7 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
     Channel& channel = channels_[id];
     channel.handle = handle;
     channel.share = share;
-    logs_.open(id);
+    logs_.open(id, handle);
     lingering_.erase(id);
     for (const auto& peer : owner.answered)
       if (const auto link = owner.links.find(peer); link != owner.links.end() && !channel.joins.contains(link->second))
@@ -393,10 +393,6 @@ void RemoteChannels::forget(const ChannelId& id) {
 void RemoteChannels::tick() {
   const Monotonic now = context_.clock.monotonic();
   for (auto& [handle, owner] : owners_) seek_helpers(owner, handle);
-  while (!early_.empty() && early_.begin()->first <= context_.clock.wall_ms()) {
-    auto [topic, value] = std::move(early_.extract(early_.begin()).mapped());
-    if (channels_.contains(value.channel)) set_retained(topic, std::move(value));
-  }
   std::vector<ChannelId> over;
   for (const auto& [id, until] : lingering_)
     if (until <= now) over.push_back(id);

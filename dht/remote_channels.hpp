@@ -163,6 +163,7 @@ class RemoteChannels {
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
   /// A retained value, now or, where its writer's clock is ahead of ours, when its time comes.
   void retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from);
+  std::size_t retained_of(const ChannelId& id) const;
   bool set_retained(const std::string& topic, RetainedValue value);
   Channel* joined(LinkId link, const ChannelId& id);
 
@@ -172,7 +173,6 @@ class RemoteChannels {
   std::map<ChannelId, Channel> channels_;
   std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
   std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
-  std::multimap<WallMs, std::pair<std::string, RetainedValue>> early_;
   std::map<LinkId, NodeId> links_;
 };
 

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::string_view fork_prefix = "fork/";
 constexpr WallMs retained_ahead_ms_max = 5 * 60 * 1000;
+constexpr std::size_t retained_per_handle_max =
+    limits::retained_count_max / 10;  // so that no other home fills it alone
 constexpr auto missing_retry = std::chrono::seconds(20);
 
 Bytes fork_key(const ChannelId& channel, const NodeId& writer) {
@@ -269,7 +271,21 @@ std::vector<RemoteChannels::Fork> RemoteChannels::forks() const {
 
 // Records ----------------------------------------------------------------------------------------------------
 
+/// Of all channels of the handle that this one belongs to.
+std::size_t RemoteChannels::retained_of(const ChannelId& id) const {
+  const auto channel = channels_.find(id);
+  const auto owner = channel == channels_.end() ? owners_.end() : owners_.find(channel->second.handle);
+  if (owner == owners_.end()) return context_.retained.count(id);
+  std::size_t count = 0;
+  for (const auto& [each, share] : owner->second.shares) count += context_.retained.count(each);
+  return count;
+}
+
 bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value) {
+  if (!context_.retained.find(topic) && retained_of(value.channel) >= retained_per_handle_max) {
+    context_.count("retained values beyond their handle's quota");
+    return false;
+  }
   const auto newer = context_.retained.set(topic, std::move(value));
   if (!newer) context_.count("retained refused");
   return newer && *newer;
@@ -279,7 +295,8 @@ void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::
   // Else a writer whose clock is ahead, or who lies, could not be overwritten by anybody until then.
   if (const WallMs at = wall_of(value.stamp.time); at > context_.clock.wall_ms() + retained_ahead_ms_max) {
     context_.count("retained values ahead of their time");
-    if (early_.size() < limits::early_values_max) early_.emplace(at, std::pair(topic, std::move(value)));
+    if (!context_.retained.set_at(at, topic, std::move(value))) context_.count("retained refused");
+    context_.turn.touch();
     return;
   }
   const MessagePtr message = value.message;

@@ -19,7 +19,10 @@ enum class FrameType : std::uint8_t {
   hello = 1,
   close = 2,
   ping = 3,
-  pong = 4,  // handled inside dht/links
+  pong = 4,
+  life_ask = 5,
+  life = 6,
+  life_twin = 7,  // up to here handled inside dht/links
   ledger_head = 16,
   ledger_get = 17,
   ledger_blocks = 18,
@@ -57,6 +60,15 @@ enum class LinkClass : std::uint8_t {
   refused,
 };
 
+/// Two processes live with one node key: each signed what the other had just made up.
+struct RunsTwice {
+  NodeId node;          ///< ours or a peer's
+  InstanceId other;     ///< ours: the process that is not this one
+  Bytes proof;          ///< ours: our nonce ‖ what the other one signed (dht/life.hpp)
+  NodeId told_by;       ///< who has connections to both …
+  std::string address;  ///< … and where it sees the other one; for a person, nothing proves it
+};
+
 /// Events never come from inside a call of LinkTransport; handlers may call it. Each link_up is followed by exactly one
 /// link_down, also after close(), and there is at most one link to a node at any time.
 class LinkEvents {
@@ -72,6 +84,7 @@ class LinkEvents {
   virtual void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) = 0;
   /// The unsent bytes fell below limits::link_bulk_bytes_max again.
   virtual void link_writable(LinkId link) = 0;
+  virtual void runs_twice(const RunsTwice& what) = 0;
   /// A dial ended before the link was up; also when a link to that node exists already.
   virtual void dial_failed(const std::string& address, const std::optional<NodeId>& expected,
                            const std::string& reason) = 0;

@@ -238,6 +238,20 @@ TEST_F(RetainedValues, a_topic_can_change_its_channel) {
   EXPECT_THAT(in_channel(channel(2)), ElementsAre("t"));
 }
 
+TEST_F(RetainedValues, what_is_early_waits_for_its_time_and_survives_a_restart) {
+  set("a", "now");
+  ASSERT_TRUE(retained->set_at(clock.wall_ms() + 5000, "a", value("a", "later")));
+  restart();
+  retained->tick();
+  EXPECT_THAT(matching("#"), ElementsAre("a=now"));
+  clock.advance(5s);
+  retained->tick();
+  EXPECT_THAT(matching("#"), ElementsAre("a=later"));
+  restart();
+  EXPECT_THAT(matching("#"), ElementsAre("a=later"));
+  EXPECT_EQ(store.rows(Table::retained).size(), 1u) << "its row went with it";
+}
+
 TEST_F(RetainedValues, a_tick_does_a_slice_of_the_work) {
   for (int number = 0; number < 2500; ++number) {
     const auto topic = "t/" + std::to_string(number);

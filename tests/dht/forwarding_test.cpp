@@ -269,13 +269,75 @@ TEST_F(Forwarding, FetchesADamagedBatchFromAnotherHolder) {
 TEST_F(Forwarding, KeepsAllLogsTogetherWithinTheStoresBound) {
   bob.overlay->add_demand("@alice/sensors/#", false);
   settle();
-  bob.overlay->set_store_bytes_max(3 << 20);
+  bob.overlay->set_retention({.bytes_max = 3 << 20});
   for (int i = 0; i < 10; ++i) publish(std::string(1 << 19, 'x'));
   world.pass(5s);
   std::size_t bytes = 0;
   for (const auto& [key, row] : bob.store->rows(Table::log)) bytes += row.size();
   EXPECT_LE(bytes, 3u << 20);
   EXPECT_GE(bytes, 2u << 20);
+}
+
+TEST_F(Forwarding, LetsNoOtherHomeTakeMoreThanItsQuota) {
+  ASSERT_TRUE(carol.overlay->own().add("cams/#", Preset::public_));
+  carol.turn.touch();
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  world.subscribe_durably(bob, "@carol/cams/#");
+  world.pass(60s);
+  bob.overlay->set_retention({.bytes_max = 100 << 20, .handle_bytes_max = 2 << 20});
+  publish("1");
+  for (int i = 0; i < 10; ++i) carol.publish("cams/a", std::string(1 << 19, 'x'));
+  world.pass(5s);
+  std::map<std::string, std::uint64_t> bytes;
+  for (const auto& channel : bob.overlay->remote().status()) bytes[channel.handle] += channel.log_bytes;
+  EXPECT_LE(bytes.at("carol"), 2u << 20);
+  EXPECT_GT(bytes.at("carol"), 0u);
+  EXPECT_GT(bytes.at("alice"), 0u) << "who takes little keeps it";
+  EXPECT_GT(bob.overlay->counters().at("times a handle's quota of the store was full"), 0u);
+}
+
+TEST_F(Forwarding, TellsOfAGapWhereNobodyHasWhatIsDamaged) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  publish("1");
+  world.kill(bob);
+  for (int i = 0; i < 6; ++i) publish(std::string(limits::channel_cache_bytes_max / 2, 'x'));
+  world.kill(alice);  // what it has in memory goes with it
+  world.start(alice);
+  alice.store->damage(Table::log, std::next(alice.store->rows(Table::log).begin(), 2)->first);
+  world.start(bob);
+  world.pass(60s);
+  EXPECT_EQ(take(bob).size(), 5u) << "what is damaged is missing, and nothing else";
+  EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 1u) << "and bob's status counts it";
+  EXPECT_EQ(alice.overlay->counters().at("damaged batches on disk"), 1u);
+}
+
+TEST_F(Forwarding, CatchesUpWithinFourteenDaysAndCountsWhatIsOlder) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  world.kill(bob);
+  const auto days_pass = [&](int days) {
+    world.clock.now_ms += static_cast<WallMs>(days) * 24 * 3'600'000;
+    world.pass(120s);  // retention looks once a minute
+  };
+  for (const char* payload : {"day 0", "day 1"}) publish(payload), days_pass(1);
+  days_pass(11);
+  publish("day 13");
+  world.start(bob);
+  settle();
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n day 0", "@alice/sensors/n day 1", "@alice/sensors/n day 13"));
+  EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 0u);
+  world.kill(bob);
+  publish("day 13 still");
+  days_pass(15);
+  publish("day 28");
+  world.kill(alice);  // which has the newest batches in memory, too
+  world.start(alice);
+  world.start(bob);
+  settle();
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n day 28"));
+  EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 1u)
+      << "beyond retention the loss is counted, not hidden";
 }
 
 // Clocks -------------------------------------------------------------------------------------------------------
@@ -291,6 +353,22 @@ TEST_F(Forwarding, RetainsNothingAheadOfItsTime) {
   world.pass(3'590s);
   EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "good");
   world.pass(20s);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "ahead");
+}
+
+TEST_F(Forwarding, KeepsWhatIsAheadOfItsTimeAcrossARestart) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  publish("good", true);
+  alice.clock->ahead_ms = 3'600'000;
+  publish("ahead", true);
+  alice.clock->ahead_ms = 0;
+  world.kill(bob);
+  world.start(bob);
+  settle();
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "good");
+  world.kill(alice);  // nobody is there to ask
+  world.pass(3'600s);
   EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "ahead");
 }
 
@@ -400,6 +478,58 @@ TEST_F(Forwarding, KeepsTheProofOfEachLifeThatWasCopied) {
     world.start(alice);
     settle();
   }
+}
+
+TEST_F(Forwarding, StopsPublishingWhileACopyOfItRuns) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  publish("1", true);
+  RunsTwice what;
+  what.node = alice.key.node_id();
+  what.told_by = bob.key.node_id();
+  what.address = "192.0.2.7:5000";
+  alice.overlay->runs_twice(what);
+  ASSERT_TRUE(alice.overlay->copied());
+  EXPECT_EQ(alice.overlay->copied()->address, "192.0.2.7:5000");
+  publish("2", true);
+  alice.publish("sensors/n", "3", Qos::at_most_once);
+  world.run();
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 1"));
+  // Neither who comes now gets anything of it, nor who asks again.
+  world.let_meet(alice, dave);
+  dave.overlay->add_demand("@alice/sensors/#", false);
+  world.cut(world.links_between(alice, bob).at(0), "broken");
+  settle();
+  publish("4");
+  EXPECT_THAT(take(bob), IsEmpty());
+  EXPECT_EQ(dave.retained->find("@alice/sensors/n"), nullptr) << "a value of this life stays here, too";
+  EXPECT_EQ(as_text(alice.retained->find("sensors/n")->message->payload), "2") << "at home it counts";
+  // The person has stopped the copy and restarts alice: what was kept goes out.
+  world.kill(alice);
+  world.start(alice);
+  settle();
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 4"));
+  EXPECT_FALSE(alice.overlay->copied());
+}
+
+TEST_F(Forwarding, WritesALifeThatReadersTakeForTheLaterOneWhateverTheClock) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  const MemoryStore::Image backup = alice.store->image();
+  alice.clock->ahead_ms = 3'600'000;
+  world.kill(alice);
+  world.start(alice);
+  settle();
+  publish("1");
+  // Back to the backup, on a machine whose clock is right.
+  world.kill(alice);
+  alice.clock->ahead_ms = 0;
+  alice.store = std::make_unique<MemoryStore>(backup);
+  world.start(alice);
+  settle();
+  take(bob);
+  publish("2");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2"));
 }
 
 TEST_F(Forwarding, BeginsANewLifeWhenItFindsThatItWasCopied) {

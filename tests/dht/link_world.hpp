@@ -100,6 +100,7 @@ class TestNode : public LinkEvents, public Turn {
     ++writables;
     if (on_writable) on_writable(link);
   }
+  void runs_twice(const RunsTwice& what) override { twice.push_back(what); }
   void dial_failed(const std::string&, const std::optional<NodeId>&, const std::string& reason) override {
     dial_failures.push_back(reason);
   }
@@ -120,6 +121,7 @@ class TestNode : public LinkEvents, public Turn {
   std::unique_ptr<Links> links;
   std::vector<Received> frames;
   std::vector<std::string> downs, dial_failures;
+  std::vector<RunsTwice> twice;
   std::size_t ups = 0, writables = 0;
   std::function<void(const Up&)> on_up;
   std::function<void(LinkId, FrameType, ByteView)> on_frame;

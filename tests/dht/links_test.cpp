@@ -4,6 +4,7 @@
 
 #include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
+#include "dht/life.hpp"
 #include "tests/dht/link_world.hpp"
 
 namespace diot {
@@ -304,6 +305,97 @@ TEST_F(LinksTest, ALostLinkIsReplacedByTheDiallersNewOne) {
 }
 
 // Silence and deadlines -------------------------------------------------------------------------------------------
+
+// One life ------------------------------------------------------------------------------------------------------
+
+/// A node and a copy of it (same key, another process) both dial `peer`.
+struct CopiedNodeTest : LinksTest {
+  TestNode peer{io, 1}, original{io, 2}, copy{io, 2};
+
+  void SetUp() override {
+    copy.random = SeededRandom(99);
+    copy.hello.instance = copy.random.id<InstanceId>();
+    address = peer.listen();
+  }
+  void dial(TestNode& from) { from.links->dial(address, peer.key.node_id()); }
+  std::string address;
+};
+
+TEST_F(CopiedNodeTest, BothProcessesLearnOfEachOtherWithProof) {
+  dial(original);
+  ASSERT_TRUE(run_until(io, [&] { return peer.up().size() == 1 && original.up().size() == 1; }));
+  dial(copy);
+  ASSERT_TRUE(run_until(io, [&] { return !original.twice.empty() && !copy.twice.empty() && !peer.twice.empty(); }));
+  for (const auto* node : {&original, &copy}) {
+    const RunsTwice& what = node->twice.at(0);
+    const TestNode& other = node == &original ? copy : original;
+    EXPECT_EQ(what.node, node->key.node_id());
+    EXPECT_EQ(what.told_by, peer.key.node_id());
+    EXPECT_EQ(what.other, other.hello.instance);
+    // Whoever has the proof can check it: the other one signed what this one had made up.
+    const auto statement = decode_life(ByteView(what.proof).subspan(LifeNonce::size)).value();
+    EXPECT_TRUE(statement.answers(*LifeNonce::from(ByteView(what.proof).first(LifeNonce::size)), what.node,
+                                  node->hello.network));
+    EXPECT_TRUE(what.address.starts_with("127.0.0.1:")) << what.address;
+  }
+  EXPECT_EQ(peer.twice.at(0).node, original.key.node_id());
+  // The newer one keeps its link; the other one gets none against it, and is told why.
+  ASSERT_TRUE(run_until(io, [&] { return original.up().empty(); }));
+  dial(original);
+  ASSERT_TRUE(run_until(io, [&] { return !original.dial_failures.empty(); }));
+  EXPECT_NE(original.dial_failures.at(0).find("another process with this node's key"), std::string::npos)
+      << original.dial_failures.at(0);
+  EXPECT_EQ(peer.up().size(), 1u);
+  EXPECT_EQ(copy.up().size(), 1u);
+  EXPECT_EQ(peer.twice.size(), 1u);
+}
+
+TEST_F(CopiedNodeTest, ASnapshotThatRunsOnHasTheSameInstanceAndIsFoundToo) {
+  copy.hello.instance = original.hello.instance;
+  dial(original);
+  ASSERT_TRUE(run_until(io, [&] { return peer.up().size() == 1 && original.up().size() == 1; }));
+  dial(copy);
+  EXPECT_TRUE(run_until(io, [&] { return !original.twice.empty() && !copy.twice.empty(); }));
+}
+
+TEST_F(CopiedNodeTest, ARestartedNodeIsNoCopy) {
+  dial(original);
+  ASSERT_TRUE(run_until(io, [&] { return original.up().size() == 1; }));
+  const InstanceId before = peer.up().at(0).hello.instance;
+  original.links.reset();  // without a word: its end of the connection is gone
+  dial(copy);
+  ASSERT_TRUE(run_until(io, [&] { return copy.up().size() == 1 && peer.up().size() == 1; }));
+  EXPECT_NE(peer.up().at(0).hello.instance, before);
+  EXPECT_FALSE(run_until(
+      io, [&] { return !copy.twice.empty() || !peer.twice.empty(); }, std::chrono::seconds(1)));
+}
+
+TEST(Life, NobodyIsMadeToBelieveItByWhatItSignedItself) {
+  SeededRandom random(7);
+  const KeyPair key = KeyPair::generate(random);
+  NetworkId network;
+  OwnLife life(key, random), copy(key, random);
+  const Monotonic now{};
+  const auto first = life.answer(random.id<LifeNonce>(), {}, network, now).value();
+  EXPECT_FALSE(life.answer(first.nonce, {}, network, now)) << "only another process answers what this one made up";
+  EXPECT_FALSE(life.proof_in(encode_life_twin(first, "here"), network)) << "an answer to something else";
+  const KeyPair stranger = KeyPair::generate(random);
+  OwnLife liar(stranger, random);
+  EXPECT_FALSE(life.proof_in(encode_life_twin(liar.answer(first.nonce, {}, network, now).value(), "x"), network));
+  const auto other = copy.answer(first.nonce, {}, network, now).value();
+  EXPECT_TRUE(life.proof_in(encode_life_twin(other, "there"), network));
+  Bytes bent = encode_life_twin(other, "there");
+  for (std::size_t at = 0; at < 112; ++at) {
+    bent[at] ^= 1;
+    EXPECT_FALSE(life.proof_in(bent, network)) << at;
+    bent[at] ^= 1;
+  }
+  for (int i = 0; i < 20; ++i) life.answer(random.id<LifeNonce>(), {}, network, now);
+  EXPECT_FALSE(life.answer(random.id<LifeNonce>(), {}, network, now)) << "it does not sign as often as it is asked";
+  EXPECT_TRUE(life.answer(random.id<LifeNonce>(), {}, network, now + std::chrono::seconds(11)));
+}
+
+// Silence -------------------------------------------------------------------------------------------------------
 
 TEST_F(LinksTest, PingsKeepAnIdleLinkAndMeasureIt) {
   auto times = short_times();

@@ -432,6 +432,15 @@ TEST_F(Overlays, LetAStrangerDoNothingButEnrol) {
   EXPECT_EQ(alice.overlay->counters().at("frames of strangers"), 4u);
 }
 
+TEST_F(Overlays, LinkAnewWithAHomeThatWasStillAStrangerWhenItCame) {
+  // dave dials bob a moment before bob has the block that registers dave.
+  Home& dave = world.join("dave", alice);
+  world.pass(8s);
+  EXPECT_TRUE(std::ranges::any_of(bob.overlay->peers().status(), [&](const auto& peer) {
+    return peer.node == dave.key.node_id() && peer.state == Peers::Status::State::up;
+  })) << "and is a member for bob as soon as bob has it";
+}
+
 TEST_F(Overlays, SurviveHostileFrames) {
   share("sensors/#");
   bob.overlay->add_demand("@alice/sensors/#", false);

@@ -274,6 +274,7 @@ class World {
       for (auto& [handle, home] : homes)
         if (home->running()) {
           home->overlay->tick();
+          home->retained->tick();
           home->turn.touch();
         }
       run();

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <optional>
 #include <set>
 #include <span>
@@ -75,6 +77,15 @@ Result<void> check_log_format(std::string_view value) {
   return check_choice(value, std::array<std::string_view, 2>{"text", "json"});
 }
 
+Result<void> check_bytes(std::string_view value) {
+  constexpr std::uint64_t least = 1 << 20;
+  if (value.empty()) return {};
+  const auto bytes = parse_bytes(value);
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (*bytes < least) return fail(Errc::invalid, fmt::format("'{}' is too little to work with: 1 MiB at least", value));
+  return {};
+}
+
 Result<void> check_protocol(std::string_view value) {
   return check_choice(value, std::array<std::string_view, 2>{"mqtt", "websocket"});
 }
@@ -128,6 +139,17 @@ const std::array settings{
                     "Users and their passwords, in mosquitto's format; `diot user` writes it."},
     Setting<Config>{"users.acl", &Config::users_acl, check_path,
                     "Who may read and write what, in mosquitto's format. Without the file: everybody, everything."},
+    Setting<Config>{
+        "store.max", &Config::store_max, check_bytes,
+        "How much of the disk the shared messages may take that are kept for other homes and from them, e.g.\n"
+        "\"500 MiB\". Empty: 2 GiB, or a tenth of the disk where that is less. The oldest go first."},
+    Setting<Config>{"store.handle_max", &Config::store_handle_max, check_bytes,
+                    "How much of it one other home may take. Empty: a quarter."},
+    Setting<Config>{"store.log_max", &Config::store_log_max, check_bytes,
+                    "How much is kept of each gateway's messages under one share. Empty: 64 MiB."},
+    Setting<Config>{
+        "store.days", &Config::store_days, nullptr,
+        "For how many days, within those bounds: a reader that comes back in time gets all that it has missed.", 3650},
     Setting<Config>{"log.level", &Config::log_level, check_log_level, "debug, info, warning, error or off."},
     Setting<Config>{"log.format", &Config::log_format, check_log_format, "text or json (one object a line)."},
 };
@@ -464,6 +486,32 @@ Result<Config> load_config(const std::string& file) {
   const auto bytes = read_file(file, config_bytes_max);
   if (!bytes) return tl::unexpected(bytes.error());
   return parse_config(as_text(*bytes), file);
+}
+
+Result<std::uint64_t> parse_bytes(std::string_view text) {
+  constexpr std::uint64_t most = std::uint64_t{1} << 60;
+  struct Unit {
+    std::string_view name;
+    std::uint64_t bytes;
+  };
+  static constexpr Unit units[] = {{"", 1},
+                                   {"B", 1},
+                                   {"KB", 1'000},
+                                   {"MB", 1'000'000},
+                                   {"GB", 1'000'000'000},
+                                   {"TB", 1'000'000'000'000},
+                                   {"KiB", 1 << 10},
+                                   {"MiB", 1 << 20},
+                                   {"GiB", 1 << 30},
+                                   {"TiB", std::uint64_t{1} << 40}};
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto found = std::ranges::find(units, unit, &Unit::name);
+  if (error != std::errc() || found == std::end(units) || number > most / found->bytes)
+    return fail(Errc::invalid, fmt::format("'{}' is no size: write a whole number and a unit, e.g. 500 MiB", text));
+  return number * found->bytes;
 }
 
 std::string to_toml(const Config& config) {

@@ -26,6 +26,10 @@ struct Config {
                                                              ///< addresses listened on
   std::string users_passwords = default_passwords;           ///< users.passwords: file; relative to the home
   std::string users_acl = default_acl;                       ///< users.acl: likewise
+  std::string store_max;                                     ///< store.max; empty: a part of the disk
+  std::string store_handle_max;                              ///< store.handle_max; empty: a quarter of store.max
+  std::string store_log_max;                                 ///< store.log_max; empty: limits::log_bytes_max
+  std::uint32_t store_days = 14;                             ///< store.days
   std::string log_level = "info";                            ///< log.level
   std::string log_format = "text";                           ///< log.format: text or json
   std::vector<ListenerConfig> listeners;                     ///< [[listener]]
@@ -39,6 +43,9 @@ struct Config {
   /// Those of mqtt.listen and the [[listener]] tables.
   std::vector<ListenerConfig> all_listeners() const;
 };
+
+/// "512 MiB", "2GB", "1000000": KiB, MiB, GiB, TiB are powers of 1024, KB, MB, GB, TB of 1000. Errc::invalid otherwise.
+Result<std::uint64_t> parse_bytes(std::string_view text);
 
 /// Every error is one line "FILE:LINE:COLUMN: what is wrong; what to do"; several are joined by newlines.
 Result<Config> parse_config(std::string_view text, const std::string& file);

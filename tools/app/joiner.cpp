@@ -86,6 +86,7 @@ class Joining final : public LinkEvents, public Turn {
   }
 
   void link_writable(LinkId) override {}
+  void runs_twice(const RunsTwice&) override {}  // nobody else can have a key that was made for this
 
   void link_frame(LinkId, const NodeId&, FrameType type, ByteView body) override {
     if (outcome_) return;

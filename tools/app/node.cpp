@@ -130,6 +130,16 @@ void Node::wait_for_hangup() {
 }
 
 Result<void> Node::open_store() {
+  auto opened = open_database();
+  if (!opened && opened.error().code == Errc::corrupt)
+    opened.error().message += fmt::format(
+        ". Restore {} from a backup; or take what others hold: move genesis and diot.db* out of that folder, then `diot "
+        "join INVITE --handle {}` with an invite of another home (the keys stay; shares and sessions are made anew)",
+        home_.path(), config_.handle);
+  return opened;
+}
+
+Result<void> Node::open_database() {
   auto store = SqliteStore::open(home_.database_path(), [this](std::function<void()> call) {
     asio::post(io_, [this, call = std::move(call)] {
       call();
@@ -155,10 +165,17 @@ Result<void> Node::open_store() {
 }
 
 Result<void> Node::open_overlay() {
+  Retention retention;
   std::error_code unknown;
   if (const auto disk = std::filesystem::space(std::filesystem::path(home_.database_path()).parent_path(), unknown);
       !unknown)
-    core_->overlay().set_store_bytes_max(std::min<std::uint64_t>(limits::store_bytes_max, disk.capacity / 10));
+    retention.bytes_max = std::min<std::uint64_t>(limits::store_bytes_max, disk.capacity / 10);
+  // The configuration has been checked; an empty size is the default.
+  retention.bytes_max = parse_bytes(config_.store_max).value_or(retention.bytes_max);
+  retention.handle_bytes_max = parse_bytes(config_.store_handle_max).value_or(retention.bytes_max / 4);
+  retention.log_bytes_max = parse_bytes(config_.store_log_max).value_or(retention.log_bytes_max);
+  retention.age_max = std::chrono::hours(24 * config_.store_days);
+  core_->overlay().set_retention(retention);
   links_ = std::make_unique<Links>(io_, *node_key_, core_->overlay(), *this, clock_, random_);
   directory_ = std::make_unique<DhtDirectory>(
       io_, node_key_->node_id(), core_->ledger().network(), core_->dht_key(),

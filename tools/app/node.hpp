@@ -47,6 +47,7 @@ class Node final : public Api, public Turn {
   Result<void> load_users();
   void wait_for_hangup();
   Result<void> open_store();
+  Result<void> open_database();
   Result<void> open_overlay();
   Result<void> open_upstreams();
   Result<void> open_listeners();

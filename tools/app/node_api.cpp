@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t day_ms = 24ull * 60 * 60 * 1000;
 constexpr std::uint64_t invite_days = 7;
+constexpr WallMs copied_peer_shown_ms = 10 * 60 * 1000;  // they are seen again each minute while they both try to link
 
 Json share_json(const ShareRecord& share) {
   return {{"filter", share.policy.filter},
@@ -63,6 +64,27 @@ std::vector<std::string> Node::warnings() const {
   std::vector<std::string> out;
   if (handle_state() == "none")
     out.push_back(fmt::format("the ledger does not let this node speak for @{}", config_.handle));
+  if (const auto& copied = core_->overlay().copied()) {
+    const HandleRecord* teller = core_->ledger().handle_of(copied->told_by);
+    out.push_back(fmt::format(
+        "this node's key runs twice: @{} sees another process of it at {}. Both have stopped publishing to other "
+        "homes; "
+        "MQTT at home goes on, and what is for others is kept. Stop the copy on that machine and remove its folder "
+        "there "
+        "(for a home of its own: `diot join INVITE`), then restart this one (`systemctl restart diot`, or "
+        "`DIOT_HOME={} "
+        "diot run` again). To keep the copy instead, stop this one and remove {}",
+        teller ? teller->handle : "?", copied->address.empty() ? "an unknown address" : copied->address, home_.path(),
+        home_.path()));
+  }
+  for (const auto& [node, since] : core_->overlay().copied_peers()) {
+    const HandleRecord* handle = core_->ledger().handle_of(node);
+    if (clock_.wall_ms() < since + copied_peer_shown_ms)
+      out.push_back(
+          fmt::format("a node of @{} ({}) runs twice: it was copied, and publishes nothing to other homes until "
+                      "its owner stops one of the two",
+                      handle ? handle->handle : "?", to_display(node)));
+  }
   if (const auto trouble = store_->trouble())
     out.push_back(fmt::format("the disk refuses to write, nothing durable is acknowledged: {}", trouble->message));
   if (store_->lost_transactions() > 0)
@@ -129,6 +151,7 @@ Result<Json> Node::status() const {
                          {"received", link->status().received},
                          {"error", link->status().error}});
   const auto clients = core_->broker().counts();
+  const auto& copied = core_->overlay().copied();
   return Json{
       {"version", DIOT_VERSION},
       {"uptime_s", seconds},
@@ -143,6 +166,9 @@ Result<Json> Node::status() const {
       {"mqtt", mqtt_addresses_},
       {"api", std::move(http)},
       {"overlay", overlay_addresses_},
+      {"copied",
+       copied ? Json{{"since_ms", copied->since}, {"address", copied->address}, {"instance", copied->other.hex()}}
+              : Json(nullptr)},
       {"shares", core_->overlay().own().shares().all().size()},
       {"clients", clients.clients_connected},
       {"sessions", clients.sessions},

@@ -24,6 +24,8 @@ Result<void> NodeCore::open() {
   auto ledger = replay_ledger(config_.genesis, store_);
   if (!ledger) return tl::unexpected(ledger.error());
   ledger_.emplace(std::move(*ledger));
+  // Block 1 was there before the first start. A registrar that began again would write another history.
+  if (ledger_->head().height == 0) return fail(Errc::corrupt, "diot.db holds no ledger: the database was lost");
   if (auto set = set_clock(); !set) return set;
   retained_ = std::make_unique<Retained>(store_, clock_);
   if (auto loaded = retained_->load(); !loaded) return loaded;
@@ -58,10 +60,10 @@ Result<DhtKey> NodeCore::stored_dht_key() {
   if (!stored) return tl::unexpected(stored.error());
   if (*stored) {
     if (const auto key = decode_dht_key(**stored)) return *key;
-    return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed; join again with a new invite");
+    return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed");
   }
   if (!config_.witness)
-    return fail(Errc::corrupt, "diot.db holds no DHT key of the network; join again with a new invite");
+    return fail(Errc::corrupt, "diot.db holds no DHT key of the network");
   const DhtKey made{1, random_.id<Seed>()};
   store_.put(Table::meta, meta_dht_key(), encode_dht_key(made));
   return made;
