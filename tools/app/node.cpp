@@ -133,7 +133,8 @@ Result<void> Node::open_store() {
   auto opened = open_database();
   if (!opened && opened.error().code == Errc::corrupt)
     opened.error().message += fmt::format(
-        ". Restore {} from a backup; or take what others hold: move genesis and diot.db* out of that folder, then `diot "
+        ". Restore {} from a backup; or take what others hold: move genesis and diot.db* out of that folder, then "
+        "`diot "
         "join INVITE --handle {}` with an invite of another home (the keys stay; shares and sessions are made anew)",
         home_.path(), config_.handle);
   return opened;

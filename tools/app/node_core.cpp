@@ -62,8 +62,7 @@ Result<DhtKey> NodeCore::stored_dht_key() {
     if (const auto key = decode_dht_key(**stored)) return *key;
     return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed");
   }
-  if (!config_.witness)
-    return fail(Errc::corrupt, "diot.db holds no DHT key of the network");
+  if (!config_.witness) return fail(Errc::corrupt, "diot.db holds no DHT key of the network");
   const DhtKey made{1, random_.id<Seed>()};
   store_.put(Table::meta, meta_dht_key(), encode_dht_key(made));
   return made;
