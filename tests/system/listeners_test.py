@@ -123,15 +123,17 @@ class Listeners(unittest.TestCase):
             node.stop()
             self.assertFalse(os.path.exists(path))
 
-    def test_websocket_with_npm(self):
+    def test_tls_websocket_and_unix_sockets_with_npm(self):
         if not os.path.isdir(NPM):
             self.skipTest("npm's mqtt is not installed; tools/test installs it")
         with harness.World() as world:
+            secure = 'certificate = "server.crt"\nkey = "server.key"'
             node = self.home(world, ['listen = "127.0.0.1:{port}"\nprotocol = "websocket"',
-                                     'listen = "127.0.0.1:{port}"\nprotocol = "websocket"\n'
-                                     'certificate = "server.crt"\nkey = "server.key"'])
-            for url, ca in ((f"ws://localhost:{self.ports[0]}/mqtt", ""),
-                            (f"wss://localhost:{self.ports[1]}/mqtt", os.path.join(node.home, "ca.crt"))):
+                                     'listen = "127.0.0.1:{port}"\nprotocol = "websocket"\n' + secure,
+                                     'listen = "127.0.0.1:{port}"\n' + secure, 'listen = "{home}/npm.sock"'])
+            ca = os.path.join(node.home, "ca.crt")
+            for url, ca in ((f"ws://localhost:{self.ports[0]}/mqtt", ""), (f"wss://localhost:{self.ports[1]}/mqtt", ca),
+                            (f"mqtts://localhost:{self.ports[2]}", ca), (f"mqtt+unix://{node.home}/npm.sock", "")):
                 for version in ("4", "5"):
                     self.assertEqual(harness.run("node", "-e", NPM_ROUND_TRIP, os.path.abspath(NPM), url, ca, version),
                                      "200000\n")
@@ -176,7 +178,7 @@ class Listeners(unittest.TestCase):
 
             self.assertTrue(allowed("house/door"))
             self.assertFalse(allowed("garden/door"))
-            # A subscriber that is connected keeps its connection, and hears what the rules let it hear from now on.
+            # A subscriber that is connected keeps its connection while its password stays, and hears what the rules let it hear from now on.
             lines = world.subscribe(node, "#", *bob[2:], "-h", "127.0.0.1", *port, "-i", "listener")
 
             def delivered(topic, user, password):
