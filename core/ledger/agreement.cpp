@@ -398,7 +398,10 @@ void Agreement::on_head() {
 // Memory -----------------------------------------------------------------------------------------------------------
 
 static Bytes with_checksum(const Bytes& content) {
-  Bytes out = to_bytes(sha256(content).view().first(8));
+  const Hash sum = sha256(content);
+  Bytes out;
+  out.reserve(8 + content.size());
+  append(out, sum.view().first(8));
   append(out, content);
   return out;
 }
