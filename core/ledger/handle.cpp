@@ -35,6 +35,28 @@ Bytes encode_handle(const HandleRecord& record) {
   return bytes;
 }
 
+Result<HandleRecord> decode_handle(ByteView bytes) {
+  PackReader in(bytes, 512);
+  HandleRecord out;
+  std::string error;
+  in.array_of(12);
+  if (in.uint() != 1 && in.ok())
+    return fail(Errc::not_available, "a handle's record of another version: a newer diot may read it");
+  out.handle = in.str(64);
+  out.register_entry = in.id<Hash>();
+  out.owner = in.id<PublicKey>();
+  out.next_key = in.id<Hash>();
+  out.nodes = ledger_codec::read_nodes(in, error);
+  out.persons = ledger_codec::read_persons(in, error);
+  out.profile = in.id<Hash>();
+  out.version = in.uint();
+  out.height = in.uint();
+  out.registered = in.uint();
+  out.lease_until = in.uint();
+  if (!in.done() || !error.empty()) return fail(Errc::invalid, "malformed record of a handle");
+  return out;
+}
+
 // A rule of the ledger: a change needs a new rules_version.
 static constexpr std::array<std::string_view, 19> reserved = {
     // words of a share's policy, where they would be ambiguous among handles

@@ -38,6 +38,8 @@ struct HandleRecord {
 
 /// The record as the map root covers it (docs/protocol.md, "Map root").
 Bytes encode_handle(const HandleRecord& record);
+/// Shape and bounds only.
+Result<HandleRecord> decode_handle(ByteView bytes);
 
 /// The form of a handle, and that it is none of the reserved ones (docs/protocol.md, "Entry").
 Result<void> check_registrable(std::string_view handle);

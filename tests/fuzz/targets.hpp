@@ -71,6 +71,7 @@ inline Bytes chosen(std::uint8_t first, ByteView rest) {
   X(proof)                   \
   X(share)                   \
   X(ledger)                  \
+  X(handle_proof)            \
   X(directory)               \
   X(dht_message)             \
   X(dht)                     \

@@ -1,5 +1,6 @@
 #include "tools/app/options.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <rapidcheck.h>
 
@@ -47,10 +48,11 @@ TEST(Options, EveryVerbTakesJson) {
     if (!second.empty()) words.push_back(second.c_str());
     for (const auto& option : verb.options)
       if (option.required && option.kind == OptionKind::positional) words.push_back("some");
-    const std::string handle = "--handle=some", preset = "--preset=public";
+    std::vector<std::string> required;
     for (const auto& option : verb.options)
       if (option.required && option.kind == OptionKind::text)
-        words.push_back(option.name == "handle" ? handle.c_str() : preset.c_str());
+        required.push_back(fmt::format("--{}={}", option.name, option.choices.empty() ? "some" : option.choices[0]));
+    for (const auto& word : required) words.push_back(word.c_str());
     words.push_back("--json");
     const auto parsed = parse(words);
     ASSERT_TRUE(std::holds_alternative<Invocation>(parsed)) << verb.name << ": " << std::get<Answer>(parsed).text;

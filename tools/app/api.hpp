@@ -37,10 +37,19 @@
 //   share remove     args {filter, yes?}: {filter, share, seq, effect: text}
 //   share list       args {handle?}: {handle, shares: [{filter, preset, share, channel, seq}, …]}
 //   share test       args {topic, as?: handle}: {topic, as, filter or null, read, write, why: text}
-//   ledger list      {handles: [{handle, nodes: count, version, height, registered_ms, lease_until_ms or null}, …]}
+//   ledger list      args {prefix?, after?, limit?}: {handles: [{handle, nodes: count, version, height, registered_ms,
+//                     lease_until_ms or null}, …], more_after: handle if there are more}
 //   ledger show      args {handle}: as handle show
-//   ledger history   args {handle}: {handle, entries: [{height, time_ms, kind, version, hash}, …]}
-//   ledger tail      args {count?}: {blocks: [{height, time_ms, hash, entries: [{kind, handle}, …]}, …]}, newest last
+//   ledger history   args {handle, kind?, from?, to?, since?, until?}: {handle, entries: [{height, time_ms, kind,
+//                     version, hash}, …]}
+//   ledger tail      args {count?, handle?, and as history}: {blocks: [{height, time_ms, hash, entries: [{kind, handle,
+//                     version}, …]}, …]}, newest last
+//   ledger stats     {network, witnesses, trusted, founded_ms, height, head, head_time_ms, handles, nodes, entries,
+//                     entries_in_30_days, bytes, kinds: [{kind, entries}, …]}
+//   ledger prove     args {handle, pin?}: {handle, registered, height, bytes, proof: base64url}
+//   ledger checkpoint  {origin, entries, root, log_key, cosigner_key, note}. Errc::not_permitted at who is no witness
+//   ledger export    args {from, to}: {network, blocks: [{height, block: base64url}, …], next: height or null}; a page
+//   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
 //   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root}. Errc::corrupt names the
 //                     first wrong block
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "tools/app/home.hpp"
 #include "tools/app/import_mosquitto.hpp"
 #include "tools/app/ledger_answers.hpp"
+#include "tools/app/ledger_files.hpp"
 #include "tools/app/local_users.hpp"
 #include "tools/app/options.hpp"
 #include "tools/app/printer.hpp"
@@ -104,7 +106,8 @@ class CommandLine {
       case VerbPlace::later:
         return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
       case VerbPlace::node: return ask();
-      case VerbPlace::either: return ask_or_read();
+      case VerbPlace::either:
+        return verb_.name == "ledger prove" ? prove() : optional(ask_or_read(std::string(verb_.name), args_));
       case VerbPlace::local: break;
     }
     if (verb_.name == "version") return Json{{"version", DIOT_VERSION}};
@@ -114,6 +117,9 @@ class CommandLine {
     if (verb_.name == "wait") return wait();
     if (verb_.name.starts_with("user ")) return change_users();
     if (verb_.name == "import") return import();
+    if (verb_.name == "ledger export") return export_ledger();
+    if (verb_.name == "ledger diff") return optional(diff_ledger(asking(), args_));
+    if (verb_.name == "ledger check-proof") return optional(check_proof_file(args_));
     return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
   }
 
@@ -126,21 +132,36 @@ class CommandLine {
     return optional(std::move(answer));
   }
 
-  Result<std::optional<Json>> ask_or_read() {
-    auto answer = ask_node(socket_path(), verb_.name, args_, answer_timeout_ms);
-    if (answer || answer.error().code != Errc::not_running) return optional(std::move(answer));
-    const auto home = Home::open(path_);
-    if (!home) return tl::unexpected(home.error());
-    const auto genesis = home->genesis();
-    const auto node = home->node_key();
-    if (!genesis) return tl::unexpected(genesis.error());
-    if (!node) return tl::unexpected(node.error());
-    const auto offline = OfflineStore::open(*home);
-    if (!offline) return tl::unexpected(offline.error());
-    const auto ledger = replay_ledger(*genesis, (*offline)->store());
-    if (!ledger) return tl::unexpected(ledger.error());
-    const auto* own = ledger->handle_of(node->node_id());
-    return optional(ledger_answer(verb_.name, args_, *ledger, *genesis, (*offline)->store(), own ? own->handle : ""));
+  /// Asks the running node, or answers from the home's files if none runs.
+  Result<Json> ask_or_read(const std::string& verb, const Json& args) {
+    if (!offline_) {
+      auto answer = ask_node(socket_path(), verb, args, answer_timeout_ms);
+      if (answer || answer.error().code != Errc::not_running) return answer;
+      auto opened = Offline::open(path_);
+      if (!opened) return tl::unexpected(opened.error());
+      offline_.emplace(std::move(*opened));
+    }
+    const auto* own = offline_->ledger.handle_of(offline_->node);
+    return ledger_answer(verb, args,
+                         {offline_->ledger, offline_->genesis, offline_->store->store(), own ? own->handle : "",
+                          offline_->witness ? &*offline_->witness : nullptr, SystemClock().wall_ms()});
+  }
+  AskLedger asking() {
+    return [this](const std::string& verb, const Json& args) { return ask_or_read(verb, args); };
+  }
+
+  Result<std::optional<Json>> export_ledger() {
+    if (args_.contains("tiles")) return optional(export_tiles(asking(), args_));
+    const auto written =
+        export_lines(asking(), args_, [](std::string_view line) { std::fwrite(line.data(), 1, line.size(), stdout); });
+    if (!written) return tl::unexpected(written.error());
+    return std::nullopt;
+  }
+
+  Result<std::optional<Json>> prove() {
+    if (!json_ && ::isatty(::fileno(stdout)))
+      return fail(Errc::invalid, "a proof is bytes, not text: write `diot ledger prove NAME > FILE`");
+    return optional(ask_or_read("ledger prove", args_));
   }
 
   Result<std::optional<Json>> init() {
@@ -283,12 +304,49 @@ class CommandLine {
   std::string socket_path() const { return path_ + "/api.sock"; }
   std::uint64_t timeout_s() const { return args_.value("timeout", timeout_s_default); }
 
+  /// A home's ledger without a node.
+  struct Offline {
+    Bytes genesis;
+    NodeId node;
+    std::optional<KeyPair> witness;
+    std::unique_ptr<OfflineStore> store;
+    Ledger ledger;
+
+    static Result<Offline> open(const std::string& path) {
+      const auto home = Home::open(path);
+      if (!home) return tl::unexpected(home.error());
+      auto genesis = home->genesis();
+      if (!genesis) return tl::unexpected(genesis.error());
+      const auto node = home->node_key();
+      if (!node) return tl::unexpected(node.error());
+      auto store = OfflineStore::open(*home);
+      if (!store) return tl::unexpected(store.error());
+      auto ledger = replay_ledger(*genesis, (*store)->store());
+      if (!ledger) return tl::unexpected(ledger.error());
+      std::optional<KeyPair> witness;
+      if (const auto key = home->witness_key()) witness = *key;
+      return Offline{std::move(*genesis), node->node_id(), witness, std::move(*store), std::move(*ledger)};
+    }
+  };
+
   const Verb& verb_;
   const Json& args_;
   bool json_;
   const Program& program_;
   std::string path_;
+  std::optional<Offline> offline_;  ///< once no node answered
 };
+
+/// On a terminal what is longer than that goes through $PAGER, or less.
+void write_out(const std::string& text, bool paged) {
+  winsize size{};
+  const bool long_one = paged && ::isatty(::fileno(stdout)) && ::ioctl(::fileno(stdout), TIOCGWINSZ, &size) == 0 &&
+                        std::ranges::count(text, '\n') >= size.ws_row;
+  const char* wanted = std::getenv("PAGER");
+  std::FILE* pager = long_one ? ::popen(wanted && *wanted ? wanted : "less -FRX", "w") : nullptr;
+  std::fwrite(text.data(), 1, text.size(), pager ? pager : stdout);
+  if (pager) ::pclose(pager);
+}
 
 void print(const Invocation& invocation, const Json& result) {
   std::string text;
@@ -307,11 +365,25 @@ void print(const Invocation& invocation, const Json& result) {
     if (!result["applied"].get<bool>()) text = result["config"].get<std::string>();
   } else if (invocation.verb->name == "run") {
     text = fmt::format("{} is in order\n", result["file"].get<std::string>());
+  } else if (invocation.verb->name == "ledger prove") {
+    const auto bytes = from_base64url(result["proof"].get<std::string>()).value_or(Bytes{});
+    to_stderr(fmt::format("@{} {} as of block {}: {} bytes\n", result["handle"].get<std::string>(),
+                          result["registered"].get<bool>() ? "is registered" : "is not registered",
+                          result["height"].get<std::uint64_t>(), bytes.size()));
+    text = as_text(bytes);
+  } else if (invocation.verb->name == "ledger checkpoint") {
+    text = result["note"].get<std::string>();
+    to_stderr(fmt::format("verifier keys:\n{}\n{}\n", result["log_key"].get<std::string>(),
+                          result["cosigner_key"].get<std::string>()));
+  } else if (result.contains("tree")) {
+    Json rest = result;
+    rest.erase("tree");
+    text = format_result(rest, PrintStyle::of(stdout)) + "\n" + result["tree"].get<std::string>();
   } else {
     text = format_result(result, PrintStyle::of(stdout));
     if (invocation.verb->name == "ledger verify") text += "Recomputed from the genesis: everything fits.\n";
   }
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  write_out(text, invocation.verb->name.starts_with("ledger "));
 }
 
 }  // namespace

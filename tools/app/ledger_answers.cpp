@@ -2,16 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/note.hpp"
+#include "core/ledger/proof.hpp"
 #include "core/ledger/verify.hpp"
+#include "core/topic.hpp"
 #include "dht/ledger_sync.hpp"
+#include "tools/app/ledger_query.hpp"
 
 namespace diot {
 
 namespace {
 
 constexpr std::uint64_t tail_blocks = 10;
+constexpr std::uint64_t list_handles = 1000;
+constexpr std::size_t export_page_bytes = 256 << 10;
 
 Json or_null(WallMs time) { return time == 0 ? Json(nullptr) : Json(time); }
 
@@ -26,16 +35,45 @@ Result<void> each_block(Store& store, std::uint64_t from, const std::function<bo
   return {};
 }
 
-Result<Json> list(const Ledger& ledger) {
+/// Visits the stored blocks that a query asks for, in order.
+Result<void> each_block(Store& store, const LedgerQuery& query, const std::function<void(const BlockView&)>& visit) {
+  return each_block(store, query.from, [&](ByteView bytes) {
+    const auto block = decode_block(bytes);
+    if (!block) return true;  // `ledger verify` tells
+    if (query.takes(block->header)) visit(*block);
+    return block->header.height < query.to;
+  });
+}
+
+Json entry_answer(const EntryView& entry) {
+  Json out{{"kind", entry.kind}, {"handle", entry.handle}, {"version", entry.version}, {"hash", entry.hash.hex()}};
+  if (!entry.inviter.empty()) out["inviter"] = entry.inviter;
+  return out;
+}
+
+Result<Json> list(const Json& args, const Ledger& ledger) {
+  const auto prefix = args.value("prefix", std::string()), after = args.value("after", std::string());
+  const auto limit = args.value("limit", list_handles);
   Json handles = Json::array();
-  for (const auto& [name, record] : ledger.handles())
+  Json more = nullptr;
+  for (auto at = ledger.handles().lower_bound(std::max(prefix, after)); at != ledger.handles().end(); ++at) {
+    const auto& [name, record] = *at;
+    if (!name.starts_with(prefix)) break;
+    if (name == after) continue;
+    if (handles.size() == limit) {
+      more = handles.back()["handle"];
+      break;
+    }
     handles.push_back({{"handle", name},
                        {"nodes", record.nodes.size()},
                        {"version", record.version},
                        {"height", record.height},
                        {"registered_ms", record.registered},
                        {"lease_until_ms", or_null(record.lease_until)}});
-  return Json{{"handles", std::move(handles)}};
+  }
+  Json out{{"handles", std::move(handles)}};
+  if (!more.is_null()) out["more_after"] = more;
+  return out;
 }
 
 Result<Json> show(const Ledger& ledger, const std::string& handle, std::string_view own_handle) {
@@ -45,43 +83,162 @@ Result<Json> show(const Ledger& ledger, const std::string& handle, std::string_v
   return handle_answer(*record, handle == own_handle);
 }
 
-Result<Json> history(const Ledger& ledger, Store& store, const std::string& handle) {
-  if (!ledger.handle(handle))
-    return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", handle));
+Result<Json> history(const LedgerQuery& query, Store& store) {
   Json entries = Json::array();
-  auto scanned = each_block(store, 1, [&](ByteView bytes) {
-    const auto block = decode_block(bytes);
-    if (!block) return true;
-    for (const auto& entry : block->entries)
-      if (const auto view = describe_entry(entry); view && view->handle == handle)
-        entries.push_back({{"height", block->header.height},
-                           {"time_ms", block->header.time},
-                           {"kind", view->kind},
-                           {"version", view->version},
-                           {"hash", view->hash.hex()}});
-    return true;
+  auto scanned = each_block(store, query, [&](const BlockView& block) {
+    for (const auto& entry : block.entries) {
+      const auto view = describe_entry(entry);
+      if (!view || !query.takes(*view)) continue;
+      Json row{{"height", block.header.height}, {"time_ms", block.header.time}};
+      row.update(entry_answer(*view));
+      row.erase("handle");
+      entries.push_back(std::move(row));
+    }
   });
   if (!scanned) return tl::unexpected(scanned.error());
-  return Json{{"handle", handle}, {"entries", std::move(entries)}};
+  if (entries.empty())
+    return fail(
+        Errc::not_found,
+        fmt::format("no such entry about a handle '{}' is in the ledger; see `diot ledger list`", query.handle));
+  return Json{{"handle", query.handle}, {"entries", std::move(entries)}};
 }
 
-Result<Json> tail(const Ledger& ledger, Store& store, std::uint64_t count) {
-  Json blocks = Json::array();
-  const std::uint64_t head = ledger.head().height;
-  auto scanned = each_block(store, head > count ? head - count + 1 : 1, [&](ByteView bytes) {
-    const auto block = decode_block(bytes);
-    if (!block) return true;
+Result<Json> tail(const Json& args, LedgerQuery query, const LedgerSource& from) {
+  const auto count = args.value("count", tail_blocks);
+  const auto head = from.ledger.head().height;
+  const bool newest_only = !query.asks_for_entries() && query.to >= head && query.until >= from.ledger.head_time();
+  if (newest_only && head > count) query.from = std::max(query.from, head - count + 1);
+  std::deque<Json> blocks;
+  auto scanned = each_block(from.store, query, [&](const BlockView& block) {
     Json entries = Json::array();
-    for (const auto& entry : block->entries)
-      if (const auto view = describe_entry(entry)) entries.push_back({{"kind", view->kind}, {"handle", view->handle}});
-    blocks.push_back({{"height", block->header.height},
-                      {"time_ms", block->header.time},
-                      {"hash", block->hash.hex()},
+    for (const auto& entry : block.entries)
+      if (const auto view = describe_entry(entry); view && query.takes(*view))
+        entries.push_back({{"kind", view->kind}, {"handle", view->handle}, {"version", view->version}});
+    if (entries.empty() && query.asks_for_entries()) return;
+    blocks.push_back({{"height", block.header.height},
+                      {"time_ms", block.header.time},
+                      {"hash", block.hash.hex()},
                       {"entries", std::move(entries)}});
+    if (blocks.size() > count) blocks.pop_front();
+  });
+  if (!scanned) return tl::unexpected(scanned.error());
+  return Json{{"blocks", Json(blocks)}};
+}
+
+/// A page of whole blocks, for `diot ledger export` and `diot ledger diff`.
+Result<Json> export_page(const LedgerQuery& query, const LedgerSource& from) {
+  Json blocks = Json::array();
+  Json next = nullptr;
+  std::size_t bytes = 0;
+  auto scanned = each_block(from.store, query.from, [&](ByteView bytes_of) {
+    const auto block = decode_block(bytes_of);
+    if (!block || block->header.height > query.to) return false;
+    if (bytes >= export_page_bytes) {
+      next = block->header.height;
+      return false;
+    }
+    bytes += bytes_of.size();
+    blocks.push_back({{"height", block->header.height}, {"block", to_base64url(bytes_of)}});
     return true;
   });
   if (!scanned) return tl::unexpected(scanned.error());
-  return Json{{"blocks", std::move(blocks)}};
+  return Json{{"network", from.ledger.network().hex()}, {"blocks", std::move(blocks)}, {"next", std::move(next)}};
+}
+
+Result<BlockView> block_at(Store& store, std::uint64_t height) {
+  const auto bytes = store.get(Table::block, block_key(height));
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (!*bytes) return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
+  return decode_block(**bytes);
+}
+
+Result<Json> checkpoint(const LedgerSource& from) {
+  const auto& network = from.ledger.network();
+  const auto origin = log_origin(network);
+  const auto text = checkpoint_text({origin, from.ledger.entry_count(), from.ledger.log_root()});
+  if (!from.witness)
+    return fail(Errc::not_permitted, "only a witness signs checkpoints: ask for this one at a witness of the network");
+  // What is signed must never be taken back, so it has to be on disk.
+  if (const auto block = block_at(from.store, from.ledger.head().height); !block) return tl::unexpected(block.error());
+  Json out{{"origin", origin}, {"entries", from.ledger.entry_count()}, {"root", from.ledger.log_root().hex()}};
+  const NoteKey log{origin, from.witness->public_key(), NoteKeyType::ed25519};
+  const NoteKey cosigner{witness_name(network, from.witness->public_key()), from.witness->public_key(),
+                         NoteKeyType::cosignature};
+  out["log_key"] = log.text();
+  out["cosigner_key"] = cosigner.text();
+  out["note"] =
+      make_note(text, {sign_note(text, log, *from.witness), sign_note(text, cosigner, *from.witness, from.now)});
+  return out;
+}
+
+Result<Json> prove(const Json& args, const LedgerSource& from) {
+  const auto handle = args.at("handle").get<std::string>();
+  const auto pin = args.value("pin", std::uint64_t{0});
+  if (auto valid = check_handle(handle); !valid) return tl::unexpected(valid.error());
+  const auto head = from.ledger.head().height;
+  const auto newest = block_at(from.store, head);
+  if (!newest) return tl::unexpected(newest.error());
+  HandleProof proof;
+  proof.newest = decided_header(*newest);
+  proof.handle = handle;
+  if (const auto* record = from.ledger.handle(handle)) proof.record = encode_handle(*record);
+  proof.path = from.ledger.prove(handle);
+  if (pin >= head && pin != 0)
+    return fail(Errc::invalid, fmt::format("--pin is for a block before the newest one, which is {}", head));
+  if (pin != 0) {
+    const auto pinned = block_at(from.store, pin);
+    if (!pinned) return tl::unexpected(pinned.error());
+    proof.pinned = HandleProof::Pinned{encode_block_header(pinned->header), from.ledger.genesis().witnesses};
+  } else {
+    const auto genesis = unsigned_genesis(from.genesis);
+    if (!genesis) return tl::unexpected(genesis.error());
+    proof.genesis = to_bytes(*genesis);
+  }
+  const auto bytes = encode_proof(proof);
+  // Nobody is handed a proof that does not hold.
+  const auto pinned_at = pin == 0 ? std::nullopt : std::optional(Checkpoint{pin, *from.ledger.block_at(pin)});
+  if (auto holds = check_proof(*decode_proof(bytes), from.ledger.network(), pinned_at); !holds)
+    return tl::unexpected(holds.error());
+  return Json{{"handle", handle},
+              {"registered", !proof.record.empty()},
+              {"height", head},
+              {"bytes", bytes.size()},
+              {"proof", to_base64url(bytes)}};
+}
+
+Result<Json> stats(const LedgerSource& from) {
+  std::map<std::string, std::uint64_t> kinds;
+  std::uint64_t bytes = 0, lately = 0, entries = 0;
+  const auto month = static_cast<WallMs>(std::chrono::milliseconds(std::chrono::hours(30 * 24)).count());
+  auto scanned = each_block(from.store, 1, [&](ByteView block_bytes) {
+    const auto block = decode_block(block_bytes);
+    if (!block) return true;
+    bytes += block_bytes.size();
+    entries += block->entries.size();
+    if (block->header.time + month >= from.now) lately += block->entries.size();
+    for (const auto& entry : block->entries)
+      if (const auto view = describe_entry(entry)) ++kinds[view->kind];
+    return true;
+  });
+  if (!scanned) return tl::unexpected(scanned.error());
+  std::size_t nodes = 0;
+  for (const auto& [name, record] : from.ledger.handles()) nodes += record.nodes.size();
+  const auto& ledger = from.ledger;
+  Json rows = Json::array();
+  for (const auto& [kind, count] : kinds) rows.push_back({{"kind", kind}, {"entries", count}});
+  return Json{{"network", ledger.network().hex()},
+              {"witnesses", ledger.witnesses().size()},
+              {"trusted", ledger.witnesses().size() < 4},
+              {"founded_ms", ledger.genesis().time},
+              {"height", ledger.head().height},
+              {"head", ledger.head().block.hex()},
+              {"head_time_ms", ledger.head_time()},
+              {"handles", ledger.handles().size()},
+              {"nodes", nodes},
+              {"entries", entries},
+              {"entries_in_30_days", lately},
+              {"bytes", bytes},
+              {"kinds", std::move(rows)}};
 }
 
 Result<Json> verify(ByteView genesis, Store& store) {
@@ -132,13 +289,18 @@ Json handle_answer(const HandleRecord& record, bool ours) {
           {"ours", ours}};
 }
 
-Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis,
-                           Store& store, std::string_view own_handle) {
-  if (verb == "ledger list") return list(ledger);
-  if (verb == "ledger show") return show(ledger, args.at("handle").get<std::string>(), own_handle);
-  if (verb == "ledger history") return history(ledger, store, args.at("handle").get<std::string>());
-  if (verb == "ledger tail") return tail(ledger, store, args.value("count", tail_blocks));
-  if (verb == "ledger verify") return verify(genesis, store);
+Result<Json> ledger_answer(std::string_view verb, const Json& args, const LedgerSource& from) {
+  const auto query = ledger_query(args, from.now);
+  if (!query) return tl::unexpected(query.error());
+  if (verb == "ledger list") return list(args, from.ledger);
+  if (verb == "ledger show") return show(from.ledger, args.at("handle").get<std::string>(), from.own_handle);
+  if (verb == "ledger history") return history(*query, from.store);
+  if (verb == "ledger tail") return tail(args, *query, from);
+  if (verb == "ledger verify") return verify(from.genesis, from.store);
+  if (verb == "ledger stats") return stats(from);
+  if (verb == "ledger prove") return prove(args, from);
+  if (verb == "ledger checkpoint") return checkpoint(from);
+  if (verb == "ledger export") return export_page(*query, from);
   return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb));
 }
 

@@ -17,9 +17,16 @@ Result<Ledger> replay_ledger(ByteView genesis, Store& store);
 
 Json handle_answer(const HandleRecord& record, bool ours);
 
-/// `verb` is "ledger list", "ledger show", "ledger history", "ledger tail" or "ledger verify". `own_handle` may be
-/// empty.
-Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger& ledger, ByteView genesis,
-                           Store& store, std::string_view own_handle);
+/// What the answers are made from.
+struct LedgerSource {
+  const Ledger& ledger;
+  ByteView genesis;
+  Store& store;
+  std::string_view own_handle;       ///< may be empty
+  const KeyPair* witness = nullptr;  ///< of a node that is one
+  WallMs now = 0;
+};
+/// `verb` is one of the "ledger …" verbs.
+Result<Json> ledger_answer(std::string_view verb, const Json& args, const LedgerSource& from);
 
 }  // namespace diot

@@ -22,6 +22,7 @@
 #include "tools/app/control.hpp"
 #include "tools/app/home.hpp"
 #include "tools/app/http.hpp"
+#include "tools/app/ledger_answers.hpp"
 #include "tools/app/node_core.hpp"
 
 namespace diot {
@@ -68,6 +69,7 @@ class Node final : public Api, public Turn {
   void handle_update(const Json& args, std::function<void(Result<Json>)> done);
   void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
   std::string handle_state() const;
+  LedgerSource ledger_source() const;
   std::vector<std::string> warnings() const;
 
   Home home_;
@@ -76,7 +78,7 @@ class Node final : public Api, public Turn {
   SystemRandom random_;
   asio::io_context io_{1};
   Bytes genesis_;
-  std::optional<KeyPair> node_key_;
+  std::optional<KeyPair> node_key_, witness_key_;
   std::unique_ptr<Users> users_;
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<NodeCore> core_;

@@ -48,12 +48,16 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
     return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
                                                "handle; another one needs a home of its own",
                                                config_.handle)));
-  if (verb.starts_with("ledger "))
-    return done(ledger_answer(verb, args, core_->ledger(), genesis_, *store_, config_.handle));
+  if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, ledger_source()));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
 }
 
 // What is going on --------------------------------------------------------------------------------------------
+
+LedgerSource Node::ledger_source() const {
+  return {core_->ledger(), genesis_, *store_, config_.handle, witness_key_ ? &*witness_key_ : nullptr,
+          clock_.wall_ms()};
+}
 
 std::string Node::handle_state() const {
   const HandleRecord* own = core_->ledger().handle(config_.handle);
@@ -242,7 +246,7 @@ Result<Json> Node::invite(const Json& args) {
 
 Result<Json> Node::handle_show(const Json& args) const {
   const auto handle = args.value("handle", config_.handle);
-  return ledger_answer("ledger show", Json{{"handle", handle}}, core_->ledger(), genesis_, *store_, config_.handle);
+  return ledger_answer("ledger show", Json{{"handle", handle}}, ledger_source());
 }
 
 void Node::submit_entry(Bytes entry, std::function<void(Result<Json>)> done) {
