@@ -74,7 +74,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
     message->retain = in.retain;
     if (connection.is_v5()) message->properties = std::move(in.properties);
     message->received = connection.last_received;
-    outcome = publish(message, &session);
+    outcome = publish(std::move(message), &session);
   }
   if (!wants_answer) return;
 

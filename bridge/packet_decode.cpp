@@ -1,7 +1,5 @@
 #include "bridge/packet.hpp"
 
-#include "core/topic.hpp"
-
 namespace diot {
 
 namespace {
@@ -232,8 +230,7 @@ Parsed<Publish> decode_publish(const RawPacket& packet, Protocol protocol) {
   if (qos == 3) in.fail(Reason::malformed_packet, "a QoS of 3");
   publish.qos = static_cast<Qos>(qos);
   if (qos == 0 && publish.dup) in.fail(Reason::malformed_packet, "DUP set in a PUBLISH of QoS 0");
-  publish.topic = in.name();
-  if (holds_wildcard(publish.topic)) in.fail(Reason::malformed_packet, "a topic name with a wildcard");
+  publish.topic = in.topic();
   if (qos > 0) publish.packet_id = read_packet_id(in);
   if (protocol == Protocol::mqtt_5) {
     in.properties(PropertyPlace{3}, [&](const PropertyValue& value) {

@@ -85,7 +85,9 @@ class PacketReader {
   std::string_view text();
   /// The same without control characters and noncharacters, which section 1.5.4 lets a receiver take for malformed: of what
   /// names something. Other strings may hold line breaks.
-  std::string_view name();
+  std::string_view name() { return name_of(false); }
+  /// A topic name: neither has it a wildcard. It may be empty.
+  std::string_view topic() { return name_of(true); }
   /// A length of two bytes and any bytes.
   ByteView binary();
   ByteView raw(std::size_t size);
@@ -120,6 +122,7 @@ class PacketReader {
     for (auto byte : raw(size)) out = out << 8 | byte;
     return out;
   }
+  std::string_view name_of(bool is_topic);
   bool next_property(PropertyPlace place, std::uint64_t& seen, PropertyValue& value);
 
   ByteView in_;

@@ -27,10 +27,12 @@ constexpr std::uint64_t zero_bytes(std::uint64_t bytes) { return (bytes - each_b
 
 /// DIoT's own rules for topics and filters.
 Result<void> check_levels(std::string_view text, std::string_view what) {
-  const auto levels = static_cast<std::size_t>(std::count(text.begin(), text.end(), '/')) + 1;
-  if (levels > limits::topic_levels_max)
-    return fail(Errc::limit,
-                fmt::format("a {} has at most {} levels, this one {}", what, limits::topic_levels_max, levels));
+  if (text.size() >= limits::topic_levels_max) {  // fewer bytes cannot have more levels
+    const auto levels = static_cast<std::size_t>(std::count(text.begin(), text.end(), '/')) + 1;
+    if (levels > limits::topic_levels_max)
+      return fail(Errc::limit,
+                  fmt::format("a {} has at most {} levels, this one {}", what, limits::topic_levels_max, levels));
+  }
   if (text.front() != '@') return {};
   const auto owner = Levels(text).next().substr(1);
   if (owner.empty()) return {};
