@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/limits.hpp"
+#include "core/topic.hpp"
 
 namespace diot {
 
@@ -12,6 +13,12 @@ constexpr std::size_t disk_read_bytes = 256 << 10;
 constexpr std::size_t snapshot_frame_bytes = 256 << 10;
 constexpr auto prune_interval = std::chrono::minutes(1);
 constexpr std::size_t prune_rows_max = 1000;  // at once
+
+/// A topic in its owner's names.
+std::string_view local_part(std::string_view topic) {
+  const auto parts = parts_of(topic);
+  return parts.kind == TopicKind::owned ? parts.rest : topic;
+}
 
 }  // namespace
 
@@ -32,11 +39,12 @@ std::optional<BatchHeader> proven_header(const wire::Position& position, const C
 }
 
 // Table::cursor: channel (32) ‖ writer (32) → cursor (56) ‖ u64 bytes of the log ‖ u64 time ‖ signed header (276, or
-// none); channel alone → nothing: its retained copies are complete.
+// none); channel alone → filters, u16 length and bytes each: its retained copies are complete for them, for all without.
 Result<void> ChannelLogs::load() {
   return context_.store.scan(Table::cursor, {}, {}, [&](ByteView key, ByteView value) {
     if (key.size() == 32) {
-      channels_[*ChannelId::from(key)].copies_complete = true;
+      auto& copies = channels_[*ChannelId::from(key)].copies.emplace();
+      for (ByteReader in(value); in.ok() && !in.rest().empty();) copies.emplace_back(as_text(in.raw(in.u16())));
       return true;
     }
     ByteReader in(value);
@@ -173,20 +181,35 @@ std::optional<Bytes> ChannelLogs::find(const ChannelId& id, const NodeId& writer
   return row ? std::move(*row) : std::nullopt;
 }
 
-bool ChannelLogs::copies_complete(const ChannelId& id) const {
-  const auto channel = channels_.find(id);
-  return channel != channels_.end() && channel->second.copies_complete;
+bool ChannelLogs::copies_complete(const ChannelId& id, const std::vector<std::string>& filters) const {
+  const auto found = channels_.find(id);
+  if (found == channels_.end() || !found->second.copies) return false;
+  const auto& copies = *found->second.copies;
+  const auto has = [&](const std::string& filter) {
+    return std::ranges::any_of(copies, [&](const std::string& held) { return covers(held, filter); });
+  };
+  return copies.empty() || (!filters.empty() && std::ranges::all_of(filters, has));
 }
 
-void ChannelLogs::set_copies_complete(const ChannelId& id, bool complete) {
-  Channel& channel = channels_.at(id);
-  if (std::exchange(channel.copies_complete, complete) == complete) return;
-  if (complete)
-    context_.store.put(Table::cursor, id.view(), {});
-  else
-    context_.store.erase(Table::cursor, id.view());
+void ChannelLogs::set_copies_incomplete(const ChannelId& id) {
+  if (!std::exchange(channels_.at(id).copies, std::nullopt)) return;
+  context_.store.erase(Table::cursor, id.view());
   context_.turn.touch();
-  if (!complete) return;
+}
+
+void ChannelLogs::set_copies_complete(const ChannelId& id, const std::vector<std::string>& filters) {
+  Channel& channel = channels_.at(id);
+  if (channel.copies == filters) return;
+  channel.copies = filters;
+  Bytes row;
+  ByteWriter out(row);
+  for (const auto& filter : filters) {
+    out.u16(static_cast<std::uint16_t>(filter.size()));
+    out.raw(as_bytes(filter));
+  }
+  context_.store.put(Table::cursor, id.view(), std::move(row));
+  context_.turn.touch();
+  if (!channel.all_copies()) return;
   for (auto& [link, member] : channel.members)
     if (std::exchange(member.waits_for_copies, false)) {
       open_snapshot(id, member);
@@ -199,10 +222,17 @@ void ChannelLogs::pass_live(const ChannelId& id, std::uint32_t records, std::uin
   const auto channel = channels_.find(id);
   if (channel == channels_.end()) return;
   const Bytes prefix = wire::encode_batch_prefix(age_seconds);
+  std::optional<Topics> topics;
   for (auto& [link, member] : channel->second.members) {
     if (link == from) continue;
+    if (!member.filters.empty() && !topics) {
+      const auto batch = BatchView::parse(wire);
+      topics = batch ? topics_of(*batch) : Topics{};
+    }
+    // The header alone, too, says how far the stream is: what is missing in it is counted.
+    const bool whole = member.filters.empty() || topics->concern(member.filters);
     if (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
-      context_.links->send(link, FrameType::batch, {prefix, wire});
+      context_.links->send(link, FrameType::batch, {prefix, whole ? wire : wire.first(BatchHeader::wire_bytes)});
     else
       context_.count("live records dropped for slow links", records);
   }
@@ -211,7 +241,7 @@ void ChannelLogs::pass_live(const ChannelId& id, std::uint32_t records, std::uin
 void ChannelLogs::pass_retained(const ChannelId& id, const std::string& topic, LinkId from) {
   Channel& channel = channels_.at(id);
   for (auto& [link, member] : channel.members) {
-    if (link == from) continue;
+    if (link == from || !member.wants(local_part(topic))) continue;
     member.snapshot.push_back(topic);
     member.snapshot_open = true;
     send_snapshot(id, link, member);
@@ -238,6 +268,7 @@ void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin&
   Channel& channel = found->second;
   Member member;
   member.node = peer;
+  member.filters = join.filters;
   for (const auto& [writer, log] : channel.logs) {
     const Cursor& head = servable(writer, log);
     auto& position = member.positions[writer] = head;
@@ -292,17 +323,43 @@ void ChannelLogs::pump(const ChannelId& id, Channel& channel, LinkId link, Membe
   if (member.snapshot_open) send_snapshot(id, link, member);
   if (member.snapshot_open) return;  // the link is full
   for (auto& [writer, log] : channel.logs)
-    if (writer != member.node || !log.recent.empty() || log.bytes > 0)
-      pump_log(id, writer, log, link, member.positions[writer]);
+    if (writer != member.node || !log.recent.empty() || log.bytes > 0) pump_log(id, writer, log, link, member);
 }
 
-void ChannelLogs::pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Cursor& position) {
+void ChannelLogs::pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Member& member) {
+  const Cursor& position = member.positions[writer];
   while (is_behind(position, servable(writer, log)) && context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
-    if (!send_from_memory(writer, log, link, position) && !send_from_disk(id, writer, log, link, position)) return;
+    if (!send_from_memory(writer, log, link, member) && !send_from_disk(id, writer, log, link, member)) return;
 }
 
-void ChannelLogs::send_batch(LinkId link, const BatchHeader& header, ByteView wire) {
-  context_.links->send(link, FrameType::batch, {wire::encode_batch_prefix(context_.age_seconds(header.time)), wire});
+bool ChannelLogs::Topics::concern(const std::vector<std::string>& filters) const {
+  return !known || std::ranges::any_of(names, [&](const std::string& name) {
+    return std::ranges::any_of(filters, [&](const std::string& filter) { return matches(filter, name); });
+  });
+}
+
+bool ChannelLogs::Member::wants(std::string_view topic) const {
+  return filters.empty() ||
+         std::ranges::any_of(filters, [&](const std::string& filter) { return matches(filter, topic); });
+}
+
+ChannelLogs::Topics ChannelLogs::topics_of(const BatchView& batch) {
+  Topics out;
+  const auto records = batch.records();
+  if (!records) return out;
+  for (const ByteView bytes : *records) {
+    auto record = decode_record(bytes);
+    if (!record) return out;
+    if (std::ranges::find(out.names, record->topic) == out.names.end()) out.names.push_back(std::move(record->topic));
+  }
+  out.known = true;
+  return out;
+}
+
+void ChannelLogs::send_batch(LinkId link, const BatchHeader& header, ByteView wire, bool whole) {
+  context_.links->send(link, FrameType::batch,
+                       {wire::encode_batch_prefix(context_.age_seconds(header.time)),
+                        whole ? wire : wire.first(BatchHeader::wire_bytes)});
 }
 
 void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to,
@@ -312,8 +369,9 @@ void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& write
                        {wire::encode_channel_gap({id, {writer, to.cursor, to.header}, next_header})});
 }
 
-bool ChannelLogs::send_from_memory(const NodeId& writer, const Log& log, LinkId link, Cursor& position) {
-  const auto& recent = log.recent;
+bool ChannelLogs::send_from_memory(const NodeId& writer, Log& log, LinkId link, Member& member) {
+  Cursor& position = member.positions[writer];
+  auto& recent = log.recent;
   const Cursor& head = servable(writer, log);
   if (recent.empty() || head.incarnation != recent.front().header.incarnation) return false;
   auto at = recent.begin();
@@ -321,14 +379,19 @@ bool ChannelLogs::send_from_memory(const NodeId& writer, const Log& log, LinkId 
     at = std::ranges::lower_bound(recent, position.seq + 1, {},
                                   [](const SentBatch& batch) { return batch.header.first_seq; });
   if (at == recent.end() || judge(position, at->header) != Step::next || at->header.last_seq() > head.seq) return false;
-  send_batch(link, at->header, at->wire);
+  if (!member.filters.empty() && !at->topics) {
+    const auto batch = BatchView::parse(at->wire);
+    at->topics = batch ? topics_of(*batch) : Topics{};
+  }
+  send_batch(link, at->header, at->wire, member.filters.empty() || at->topics->concern(member.filters));
   position = advanced(at->header, at->hash);
   return true;
 }
 
 /// False: what comes next is not on disk yet.
 bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link,
-                                 Cursor& position) {
+                                 Member& member) {
+  Cursor& position = member.positions[writer];
   const Cursor head = writer == context_.self() ? servable(writer, log) : log.on_disk;
   if (!is_behind(position, head)) return false;
   std::size_t sent = 0;
@@ -341,7 +404,7 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
         if (!batch) return true;  // reported by the checksum already; the next row shows the gap
         if (judge(position, batch->header) != Step::next)
           send_gap(link, id, writer, {before(batch->header), {}, 0}, batch->header_bytes);
-        send_batch(link, batch->header, wire);
+        send_batch(link, batch->header, wire, member.filters.empty() || topics_of(*batch).concern(member.filters));
         position = advanced(batch->header, batch->header_hash);
         sent += wire.size();
         return sent < disk_read_bytes && is_behind(position, head);
@@ -364,7 +427,7 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
 void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   member.snapshot.clear();
   context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
-    if (value.message) member.snapshot.push_back(topic);
+    if (value.message && member.wants(local_part(topic))) member.snapshot.push_back(topic);
   });
   member.snapshot_open = true;
 }
@@ -385,7 +448,7 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
     }
     // Who has not got all of them yet must not say that these were all.
     const Channel& channel = channels_.at(id);
-    const bool all_here = channel.copies_complete || channel.logs.contains(context_.self());
+    const bool all_here = channel.all_copies() || channel.logs.contains(context_.self());
     values.last = member.snapshot.empty() && all_here;
     context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
     if (!member.snapshot.empty()) continue;

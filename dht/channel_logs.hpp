@@ -77,9 +77,11 @@ class ChannelLogs {
   /// A retained value that came without its batch: members that have their snapshot get it too.
   void pass_retained(const ChannelId& id, const std::string& topic, LinkId from);
 
-  /// Whether the copies of the channel's retained values were all here once; they keep up by the logs from then on.
-  bool copies_complete(const ChannelId& id) const;
-  void set_copies_complete(const ChannelId& id, bool complete);
+  /// Whether the copies of the channel's retained values were all here once, of the topics that `filters` match (none: of
+  /// all); they keep up by the logs from then on.
+  bool copies_complete(const ChannelId& id, const std::vector<std::string>& filters = {}) const;
+  void set_copies_complete(const ChannelId& id, const std::vector<std::string>& filters);
+  void set_copies_incomplete(const ChannelId& id);
 
   // Members ------------------------------------------------------------------------------------------------------
   bool has_members(const ChannelId& id) const;
@@ -99,10 +101,18 @@ class ChannelLogs {
   std::size_t members(const ChannelId& id) const;
 
  private:
+  /// What a batch is about, for members with filters.
+  struct Topics {
+    bool known = false;  ///< else nobody can tell, and everybody gets the body
+    std::vector<std::string> names;
+    bool concern(const std::vector<std::string>& filters) const;
+  };
+  static Topics topics_of(const BatchView& batch);
   struct SentBatch {
     BatchHeader header;
     Hash hash;
     Bytes wire;
+    std::optional<Topics> topics = {};  ///< once somebody asks
   };
   struct Log {
     LogEnd end;      ///< some of it perhaps not on disk yet
@@ -114,16 +124,20 @@ class ChannelLogs {
   };
   struct Member {
     NodeId node;
+    std::vector<std::string> filters;    ///< none: it wants everything
     std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
-    std::vector<std::string> snapshot;   ///< topics whose retained values it still gets, last one first …
-    bool snapshot_open = false;          ///< … and then the frame that says so
-    bool waits_for_copies = false;       ///< it gets them all once they are all here
+    bool wants(std::string_view topic) const;
+    std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
+    bool snapshot_open = false;         ///< … and then the frame that says so
+    bool waits_for_copies = false;      ///< it gets them all once they are all here
   };
   struct Channel {
     std::string handle;  ///< whose it is; empty: ours, or not known yet
     std::map<NodeId, Log> logs;
     std::map<LinkId, Member> members;
-    bool copies_complete = false;
+    std::optional<std::vector<std::string>>
+        copies;  ///< complete for what these match (none: all); not set: not complete
+    bool all_copies() const { return copies && copies->empty(); }
   };
 
   Log& log(const ChannelId& id, const NodeId& writer);
@@ -131,10 +145,11 @@ class ChannelLogs {
   void wait_for_disk(const ChannelId& id, const NodeId& writer, const Cursor& end);
   const Cursor& servable(const NodeId& writer, const Log& log) const;
   void pump(const ChannelId& id, Channel& channel, LinkId link, Member& member);
-  void pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Cursor& position);
-  bool send_from_memory(const NodeId& writer, const Log& log, LinkId link, Cursor& position);
-  bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Cursor& position);
-  void send_batch(LinkId link, const BatchHeader& header, ByteView wire);
+  void pump_log(const ChannelId& id, const NodeId& writer, Log& log, LinkId link, Member& member);
+  bool send_from_memory(const NodeId& writer, Log& log, LinkId link, Member& member);
+  bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Member& member);
+  /// `whole`: with the body.
+  void send_batch(LinkId link, const BatchHeader& header, ByteView wire, bool whole);
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);

@@ -41,7 +41,7 @@ void RemoteChannels::settle(const std::function<bool(const ChannelId&)>& own) {
     const auto channel = channels_.find(id);
     if (own(id) || (channel != channels_.end() && wants_durably(channel->second))) continue;
     // A later reader begins at the log's end then, so that copies miss what changed meanwhile.
-    logs_.set_copies_complete(id, false);
+    logs_.set_copies_incomplete(id);
     if (channel == channels_.end()) lingering_[id] = context_.clock.monotonic() + limits::carry_time;
   }
   std::set<ChannelId> stale;
@@ -327,8 +327,11 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
     logs_.open(id, handle);
     lingering_.erase(id);
     for (const auto& peer : owner.answered)
-      if (const auto link = owner.links.find(peer); link != owner.links.end() && !channel.joins.contains(link->second))
-        join(id, channel, link->second);
+      if (const auto link = owner.links.find(peer); link != owner.links.end()) {
+        const auto joined = channel.joins.find(link->second);
+        if (joined == channel.joins.end() || joined->second.filters != filters_for(owner, channel, link->second))
+          join(id, channel, link->second);
+      }
     for (const auto& [link, answered] : owner.helpers)
       if (!channel.joins.contains(link)) join(id, channel, link);
   }
@@ -344,12 +347,24 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
 // Channels ---------------------------------------------------------------------------------------------------
 
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
-  Join& asked = channel.joins[link] = {false, context_.clock.monotonic(), {}, {}};
+  Join& asked = channel.joins[link];
+  const bool before = asked.joined || asked.before;
+  auto filters = filters_for(owners_.at(channel.handle), channel, link);
+  asked = {false, before, (before && asked.skips) || !filters.empty(), context_.clock.monotonic(), filters, {}, {}};
+  if (!filters.empty()) {
+    // Copies of what nobody wants any more would grow old unseen.
+    context_.retained.erase_channel(id, [&](const std::string& topic) {
+      const std::string_view name = parts_of(topic).rest;
+      return std::ranges::any_of(filters, [&](const std::string& filter) { return matches(filter, name); });
+    });
+    if (logs_.copies_complete(id, filters)) logs_.set_copies_complete(id, filters);
+  }
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
   const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;
-  wire::ChannelJoin join{id, !logs_.copies_complete(id) && !snapshot_elsewhere, {}};
+  wire::ChannelJoin join{id, !logs_.copies_complete(id, filters) && !snapshot_elsewhere, {}, filters};
   if (join.snapshot) {
     channel.snapshot_from = link;
+    channel.snapshot_filters = std::move(filters);
     channel.fresh.clear();
     channel.since.clear();
   }
@@ -362,9 +377,30 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
 }
 
+std::vector<std::string> RemoteChannels::filters_for(const Owner& owner, const Channel& channel, LinkId link) const {
+  const std::string& shared = channel.share.policy.filter;
+  const auto peer = links_.find(link);
+  if (peer == links_.end() || !context_.speaks_for(peer->second, channel.handle) ||
+      logs_.has_members(channel.share.channel))
+    return {};
+  for (const auto& [member, filters] : owner.for_members)
+    for (const auto& filter : filters)
+      if (overlaps(shared, filter)) return {};
+  std::vector<std::string> out;
+  for (const auto& [filter, demand] : owner.filters) {
+    if (covers(filter, shared)) return {};
+    if (overlaps(shared, filter)) out.push_back(filter);
+  }
+  if (out.size() > limits::filters_for_others_max) out.clear();
+  return out;
+}
+
 bool RemoteChannels::knows_enough(const Channel& channel, LinkId link) const {
   const auto join = channel.joins.find(link);
   if (join == channel.joins.end()) return false;
+  // A place that we could not believe is none: nobody can say what came behind these values.
+  for (const auto& [writer, end] : join->second.ends)
+    if (!channel.followed.contains(writer)) return false;
   for (const auto& [writer, begun] : channel.since) {
     const auto held = join->second.ends.find(writer);
     if (held == join->second.ends.end() || is_behind(held->second, begun)) return false;
@@ -378,7 +414,7 @@ void RemoteChannels::leave(const ChannelId& id, bool share_ended) {
     context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
   channels_.erase(found);
   // A later reader here starts anew. Until then what is held may be all that other members can reach.
-  logs_.set_copies_complete(id, false);
+  logs_.set_copies_incomplete(id);
   lingering_[id] = context_.clock.monotonic() + limits::carry_time;
   if (share_ended) forget(id);
 }
@@ -402,8 +438,8 @@ void RemoteChannels::tick() {
     std::optional<LinkId> other_snapshot;
     for (auto& [link, at] : channel.joins) {
       if (!at.joined && now - at.asked > join_retry) join(id, channel, link);
-      if (at.joined && !channel.snapshot_from && !logs_.copies_complete(id) &&
-          (!other_snapshot || knows_enough(channel, link)))
+      if (at.joined && now - at.asked > join_retry && !channel.snapshot_from &&
+          !logs_.copies_complete(id, at.filters) && (!other_snapshot || knows_enough(channel, link)))
         other_snapshot = link;
     }
     if (other_snapshot) join(id, channel, *other_snapshot);

@@ -105,9 +105,12 @@ class RemoteChannels {
   };
   struct Join {
     bool joined = false;
+    bool before = false;  ///< joined already when it was asked for something else
+    bool skips = false;   ///< it may leave out the bodies of what no filter of ours matches
     Monotonic asked{};
-    std::set<NodeId> told;          ///< writers in whose logs we said where we are: what follows comes by itself
-    std::map<NodeId, Cursor> ends;  ///< how far it held the logs when it answered
+    std::vector<std::string> filters;  ///< what it was asked for; none: everything
+    std::set<NodeId> told;             ///< writers in whose logs we said where we are: what follows comes by itself
+    std::map<NodeId, Cursor> ends;     ///< how far it held the logs when it answered
   };
   /// What is missing behind a log's end, and who has been asked for it.
   struct Missing {
@@ -126,9 +129,10 @@ class RemoteChannels {
     std::set<LinkId> let_go;              ///< whose durable batches were dropped while too much waited for the disk
     std::set<NodeId> mending;             ///< writers whose damaged batches are being fetched again
     std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
-    std::set<std::string> fresh;          ///< … and what came since then; at the end the other copies go
-    std::map<NodeId, Cursor> since;       ///< where the logs began that fill in what the snapshot does not have
-    Hash proven_header;                   ///< the last header whose signature a retained value's proof showed
+    std::vector<std::string> snapshot_filters;  ///< … that these match (none: all) …
+    std::set<std::string> fresh;                ///< … and what came since then; at the end the other copies go
+    std::map<NodeId, Cursor> since;             ///< where the logs began that fill in what the snapshot does not have
+    Hash proven_header;                         ///< the last header whose signature a retained value's proof showed
     std::uint64_t durable_records = 0, live_records = 0, live_lost = 0, durable_lost = 0;
   };
 
@@ -146,6 +150,9 @@ class RemoteChannels {
   /// Joins the channels that the demand needs now, and leaves the others.
   void recompute(const std::string& handle, Owner& owner);
   void join(const ChannelId& id, Channel& channel, LinkId link);
+  /// What a link is asked for: the filters of our clients, if it leads to the writer itself, who alone is believed that
+  /// nothing else was in a batch whose body it leaves out, and if nobody gets the channel from us. None: everything.
+  std::vector<std::string> filters_for(const Owner& owner, const Channel& channel, LinkId link) const;
   /// Whether all that the logs do not bring us is in what this link sends as the retained values.
   bool knows_enough(const Channel& channel, LinkId link) const;
   void leave(const ChannelId& id, bool share_ended);
@@ -154,6 +161,8 @@ class RemoteChannels {
   Result<void> load_forks();
   /// The log's end as the peer tells it, if it is to be believed.
   std::optional<LogEnd> believed(const ChannelId& id, const wire::Position& position, const NodeId& peer) const;
+  /// Whether copies of this topic's values stay right: its batches come with their bodies.
+  bool keeps(const Channel& channel, std::string_view topic) const;
   void take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);

@@ -28,7 +28,8 @@ RemoteChannels::Channel* RemoteChannels::joined(LinkId link, const ChannelId& id
   const auto found = channels_.find(id);
   if (found == channels_.end()) return nullptr;
   const auto join = found->second.joins.find(link);
-  return join != found->second.joins.end() && join->second.joined ? &found->second : nullptr;
+  const bool joined = join != found->second.joins.end() && (join->second.joined || join->second.before);
+  return joined ? &found->second : nullptr;
 }
 
 void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::ChannelHeads& heads) {
@@ -38,12 +39,14 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   const auto join = channel.joins.find(link);
   if (join == channel.joins.end()) return;
   if (!heads.error.empty()) {
-    join->second.joined = false;  // the catalogue that tells why may be on its way, else it is asked again
+    join->second.joined = join->second.before =
+        false;  // the catalogue that tells why may be on its way, else it is asked again
     if (channel.snapshot_from == link) channel.snapshot_from.reset();
     context_.count("joins refused");
     return;
   }
   join->second.joined = true;
+  join->second.before = false;
   for (const auto& position : heads.positions) {
     if (!context_.speaks_for(position.writer, channel.handle)) continue;
     join->second.ends[position.writer] = position.cursor;
@@ -81,7 +84,12 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   Channel* channel = joined(link, header.channel);
   if (!channel) return context_.count("batches of channels not joined");
   if (!context_.speaks_for(header.writer, channel->handle)) return context_.count("batches of strangers");
-  if (batch.body.empty()) return context_.count("batches without a body");
+  if (batch.body.empty()) {
+    const Join& join = channel->joins.at(link);
+    const auto peer = links_.find(link);
+    if (!join.skips || peer == links_.end() || peer->second != header.writer)
+      return context_.count("batches without a body");
+  }
 
   if (header.stream == Stream::live) {
     LivePlace& place = channel->live[header.writer];
@@ -95,6 +103,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     if (header.incarnation == place.incarnation) channel->live_lost += header.first_seq - place.seq - 1;
     place = {header.incarnation, header.last_seq()};
     channel->live_records += header.count;
+    if (batch.body.empty()) return context_.count("bodies not wanted");
     logs_.pass_live(header.channel, header.count, held.age_seconds, held.batch, link);
     return take_in(*channel, batch, held.age_seconds);
   }
@@ -108,7 +117,8 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     const auto same = known ? BatchView::parse(*known) : tl::unexpected(Error{});
     if (same && same->header_hash != batch.header_hash) {
       on_fork(header.channel, *channel, batch, same->header_bytes);
-    } else if (!same && channel->mending.contains(header.writer) && batch.verify(context_.network())) {
+    } else if (!same && !batch.body.empty() && channel->mending.contains(header.writer) &&
+               batch.verify(context_.network())) {
       logs_.restore(header.channel, batch, to_bytes(held.batch));
       context_.count("damaged batches fetched again");
     }
@@ -120,7 +130,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     // The next life is a new start: what it says of the one before does not count.
     if (end->cursor.incarnation <= fork->second.incarnation && header.first_seq == 1) {
       step = Step::next;
-      logs_.set_copies_complete(header.channel, false);
+      logs_.set_copies_incomplete(header.channel);
     }
   }
   if (step == Step::fork) {
@@ -136,6 +146,12 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   if (header.time < end->time) return context_.count("batches whose time goes back");
   context_.hybrid.merge(header.time);  // what is written here now comes after it
   channel->missing.erase(header.writer);
+  if (batch.body.empty()) {
+    // The place moves on as if we had it; who gets the log from here is told of the gap.
+    logs_.jump(header.channel, header.writer,
+               {advanced(header, batch.header_hash), to_bytes(batch.header_bytes), header.time});
+    return context_.count("bodies not wanted");
+  }
   channel->durable_records += header.count;
   // In one transaction with what the broker queues for its sessions: both are of this turn.
   logs_.append(header.channel, batch, to_bytes(held.batch), link);
@@ -215,7 +231,7 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
   logs_.jump(id, writer, std::move(to));
   channel.missing.erase(writer);
   // From the new place, and all values: how much lies between two lives of a writer nobody can tell.
-  logs_.set_copies_complete(id, false);
+  logs_.set_copies_incomplete(id);
   channel.snapshot_from.reset();
   join(id, channel, link);
 }
@@ -320,6 +336,13 @@ std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, cons
   return message;
 }
 
+bool RemoteChannels::keeps(const Channel& channel, std::string_view topic) const {
+  if (std::ranges::all_of(channel.joins, [](const auto& join) { return join.second.filters.empty(); })) return true;
+  const auto owner = owners_.find(channel.handle);
+  return owner != owners_.end() &&
+         std::ranges::any_of(owner->second.filters, [&](const auto& demand) { return matches(demand.first, topic); });
+}
+
 void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds) {
   const auto records = batch.records();
   if (!records) return context_.count("sealed or malformed bodies");
@@ -336,7 +359,7 @@ void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint
     }
     const MessagePtr message = message_of(channel, *record, age_seconds);
     if (!message) continue;
-    if (record->retain) {
+    if (record->retain && keeps(channel, record->topic)) {
       if (channel.snapshot_from) channel.fresh.insert(message->topic);
       retain(message->topic, retained_from(batch, index, record->kind == RecordKind::message ? message : nullptr), {});
     }
@@ -350,7 +373,8 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
   for (const auto& value : values.values) {
     auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
     if (!proven || proven->header.channel != values.channel || !proven->record.retain ||
-        proven->record.kind != RecordKind::message || !context_.speaks_for(proven->header.writer, channel->handle)) {
+        proven->record.kind != RecordKind::message || !keeps(*channel, proven->record.topic) ||
+        !context_.speaks_for(proven->header.writer, channel->handle)) {
       context_.count("retained values refused");
       continue;
     }
@@ -369,7 +393,11 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     });
     channel->snapshot_from.reset();
     channel->fresh.clear();
-    logs_.set_copies_complete(values.channel, true);
+    // Where a link leaves bodies out, what it does not tell is not kept up.
+    auto filters = channel->snapshot_filters;
+    for (const auto& [each, join] : channel->joins)
+      if (filters.empty()) filters = join.filters;
+    logs_.set_copies_complete(values.channel, filters);
   }
   context_.turn.touch();
 }

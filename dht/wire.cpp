@@ -216,20 +216,25 @@ std::optional<CatalogueGet> decode_catalogue_get(ByteView body) {
 Bytes encode_channel_join(const ChannelJoin& join) {
   Bytes body;
   PackWriter out(body);
-  out.array(3);
+  out.array(4);
   out.bin(join.channel);
   out.uint(join.snapshot ? 1 : 0);
   pack(out, join.positions);
+  out.array(join.filters.size());
+  for (const auto& filter : join.filters) out.str(filter);
   return body;
 }
 
 std::optional<ChannelJoin> decode_channel_join(ByteView body) {
   PackReader in(body);
-  in.array_of(3);
+  in.array_of(4);
   ChannelJoin join;
   join.channel = in.id<ChannelId>();
   join.snapshot = in.uint(1) == 1;
-  if (!unpack(in, join.positions) || !in.done()) return std::nullopt;
+  if (!unpack(in, join.positions)) return std::nullopt;
+  for (auto left = in.array(limits::filters_for_others_max); left > 0; --left)
+    if (!check_filter(join.filters.emplace_back(in.str(0xffff)))) return std::nullopt;
+  if (!in.done()) return std::nullopt;
   return join;
 }
 

@@ -88,6 +88,9 @@ struct ChannelJoin {
   ChannelId channel;
   bool snapshot = true;  ///< it wants the retained values first
   std::vector<Position> positions;
+  /// In the owner's names: of batches without a record that one of these matches the header alone will do, and no other
+  /// retained values are wanted. None: everything.
+  std::vector<std::string> filters = {};
 };
 Bytes encode_channel_join(const ChannelJoin& join);
 std::optional<ChannelJoin> decode_channel_join(ByteView body);

@@ -134,6 +134,28 @@ TEST_F(Forwarding, NoticesWhatLiesBetweenAForwardersEndAndTheOwners) {
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1")) << "with no later message that shows the gap";
 }
 
+TEST_F(Forwarding, TakesNoCopiesForAllWhereItDoesNotKnowItsPlaceInTheLog) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("1", true);
+  // bob's place is behind a hole, so that it has no header to prove it with.
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&from != &bob || &to != &carol || type != FrameType::channel_heads) return true;
+    auto heads = wire::decode_channel_heads(body).value();
+    for (auto& position : heads.positions) position.header.clear();
+    body = wire::encode_channel_heads(heads);
+    return true;
+  };
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  EXPECT_EQ(as_text(carol.retained->find("@alice/sensors/n")->message->payload), "1") << "better than nothing";
+  world.kill(bob);
+  publish("2", true);
+  world.let_meet(alice, carol);
+  world.pass(60s);
+  EXPECT_EQ(as_text(carol.retained->find("@alice/sensors/n")->message->payload), "2");
+}
+
 TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();
