@@ -432,6 +432,49 @@ TEST_F(Overlays, LetAStrangerDoNothingButEnrol) {
   EXPECT_EQ(alice.overlay->counters().at("frames of strangers"), 4u);
 }
 
+TEST_F(Overlays, EnrolNobodyWhoseInviteIsNotGood) {
+  const auto stranger = KeyPair::generate(world.random);
+  Hello hello;
+  hello.network = alice.ledger->network();
+  hello.instance = world.random.id<InstanceId>();
+  const InstanceId own = alice.overlay->own_hello().instance;
+  std::uint64_t next = 5000, refused = 0;
+  /// Whether a stranger who shows this grant, and signs with this token, may read the ledger then.
+  const auto enrols = [&](const Bytes& grant, const KeyPair& token, const InstanceId& instance) {
+    const LinkId link{next++};
+    alice.overlay->link_up(link, stranger.node_id(), hello, LinkClass::enrolling, false);
+    const Bytes statement = wire::enrol_statement(alice.key.node_id(), own, stranger.node_id(), instance);
+    const Signature signature = token.sign("enrol", alice.ledger->network(), statement);
+    alice.overlay->link_frame(link, stranger.node_id(), FrameType::enrol, wire::encode_enrol({grant, signature}));
+    const auto before = alice.overlay->counters();
+    alice.overlay->link_frame(link, stranger.node_id(), FrameType::ledger_get, wire::encode_ledger_get(1));
+    const auto strangers = [](const Counters& counters) {
+      const auto found = counters.find("frames of strangers");
+      return found == counters.end() ? 0 : found->second;
+    };
+    const bool in = strangers(alice.overlay->counters()) == strangers(before);
+    refused += !in;
+    return in;
+  };
+  const Invite good = alice.overlay->make_invite(1, 3'600'000).value();
+  const KeyPair token = KeyPair::from_seed(good.token_seed);
+  EXPECT_TRUE(enrols(good.grant, token, hello.instance));
+  EXPECT_FALSE(enrols(good.grant, KeyPair::generate(world.random), hello.instance)) << "only seen, not held";
+  EXPECT_FALSE(enrols(good.grant, token, world.random.id<InstanceId>())) << "a proof recorded on another link";
+  for (std::size_t at = 0; at < good.grant.size(); at += 7) {
+    Bytes bent = good.grant;
+    bent[at] ^= 1;
+    EXPECT_FALSE(enrols(bent, token, hello.instance)) << "byte " << at;
+  }
+  // Signed by somebody who may not invite for alice.
+  Grant grant = decode_grant(good.grant).value();
+  grant.signer = stranger.node_id();
+  EXPECT_FALSE(enrols(encode_grant(grant, stranger), token, hello.instance));
+  world.clock.now_ms += 2 * 3'600'000;
+  EXPECT_FALSE(enrols(good.grant, token, hello.instance)) << "expired";
+  EXPECT_EQ(alice.overlay->counters().at("enrolments refused"), refused) << "and each is counted for `diot status`";
+}
+
 TEST_F(Overlays, LinkAnewWithAHomeThatWasStillAStrangerWhenItCame) {
   // dave dials bob a moment before bob has the block that registers dave.
   Home& dave = world.join("dave", alice);
