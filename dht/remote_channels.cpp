@@ -435,14 +435,15 @@ void RemoteChannels::tick() {
   for (const auto& id : over) forget(id);
   const bool disk_keeps_up = context_.store.pending_bytes() <= limits::store_pending_bytes_max / 2;
   for (auto& [id, channel] : channels_) {
+    // The values from who has joined us, before somebody who has refused is asked once more, and for them.
     std::optional<LinkId> other_snapshot;
-    for (auto& [link, at] : channel.joins) {
-      if (!at.joined && now - at.asked > join_retry) join(id, channel, link);
+    for (const auto& [link, at] : channel.joins)
       if (at.joined && now - at.asked > join_retry && !channel.snapshot_from &&
           !logs_.copies_complete(id, at.filters) && (!other_snapshot || knows_enough(channel, link)))
         other_snapshot = link;
-    }
     if (other_snapshot) join(id, channel, *other_snapshot);
+    for (const auto& [link, at] : channel.joins)
+      if (!at.joined && now - at.asked > join_retry) join(id, channel, link);
     channel.mending.clear();
     if (disk_keeps_up)
       for (const LinkId link : std::exchange(channel.let_go, {}))

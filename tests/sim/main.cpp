@@ -12,8 +12,10 @@
 namespace {
 
 constexpr const char* usage =
-    "diot-sim [--seeds N] [--seed FIRST] [--homes M] [--verbose]\n"
-    "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says).\n"
+    "diot-sim [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
+    "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says), "
+    "with\n"
+    "H virtual hours of trouble (default: up to a minute).\n"
     "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
 
 std::uint64_t number(const char* text) {
@@ -27,13 +29,15 @@ std::uint64_t number(const char* text) {
   return out;
 }
 
-void tell(const diot::sim::Report& report, std::size_t homes) {
+void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
   fmt::print("seed {}: {} promises broken\n", report.seed, report.violations.size());
   for (const auto& violation : report.violations)
     fmt::print("  {:9.3f} s  {}: {}\n", static_cast<double>(violation.when.count()) / 1e6, name_of(violation.invariant),
                violation.what);
   for (const auto& line : report.state) fmt::print("  {}\n", line);
-  fmt::print("  again: tools/sim --seed {}{} --verbose\n", report.seed, homes ? fmt::format(" --homes {}", homes) : "");
+  fmt::print("  again: tools/sim --seed {}{}{} --verbose\n", report.seed,
+             options.homes ? fmt::format(" --homes {}", options.homes) : "",
+             options.hours ? fmt::format(" --hours {}", options.hours) : "");
 }
 
 }  // namespace
@@ -48,11 +52,12 @@ int main(int count, char** arguments) {
     } else if (name == "--help" || name == "-h") {
       fmt::print("{}", usage);
       return 0;
-    } else if (at + 1 < count && (name == "--seeds" || name == "--seed" || name == "--homes")) {
+    } else if (at + 1 < count && (name == "--seeds" || name == "--seed" || name == "--homes" || name == "--hours")) {
       const std::uint64_t value = number(arguments[++at]);
       if (name == "--seeds") seeds = value;
       if (name == "--seed") options.seed = value;
       if (name == "--homes") options.homes = value;
+      if (name == "--hours") options.hours = value;
     } else {
       fmt::print(stderr, "{}", usage);
       return 2;
@@ -63,7 +68,7 @@ int main(int count, char** arguments) {
   double virtual_seconds = 0;
   for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
     const auto report = diot::sim::World(options).run();
-    if (!report.violations.empty()) ++failed, tell(report, options.homes);
+    if (!report.violations.empty()) ++failed, tell(report, options);
     messages += report.messages;
     acknowledged += report.acknowledged;
     deliveries += report.deliveries;

@@ -115,6 +115,13 @@ void World::draw_climate() {
   climate_.skewed_clocks = !gentle && chance.percent(40);
   climate_.nats = !gentle && chance.percent(30);
   climate_.large_percent = !gentle && chance.percent(10) ? 10 : 0;
+  if (options.hours > 0) {
+    // As many faults as in some minutes, so that between them time runs out for what has an end: leases, retention, pauses.
+    const Time trouble = std::chrono::hours(options.hours);
+    climate_.every *= std::max<std::int64_t>(1, trouble / climate_.trouble / 10);
+    climate_.trouble = trouble;
+    climate_.publishes *= 10;
+  }
   std::size_t count = options.homes;
   if (count == 0) {
     const auto kind = chance.below(100);

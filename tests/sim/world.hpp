@@ -40,7 +40,8 @@ struct Options {
   std::uint64_t seed = 1;
   std::size_t homes = 0;  ///< 0: 2 to 12, as the seed says
   Sabotage sabotage = Sabotage::none;
-  bool verbose = false;  ///< tells on stderr what the world does
+  std::size_t hours = 0;  ///< of trouble, instead of up to a minute; what goes wrong is spread over them
+  bool verbose = false;   ///< tells on stderr what the world does
 };
 
 struct Report {
