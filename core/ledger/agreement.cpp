@@ -200,7 +200,12 @@ std::chrono::milliseconds Agreement::patience(std::chrono::milliseconds base) co
   return std::min(base + times_.growth * std::min(rules_.round, 1'000'000u), times_.longest);
 }
 
+/// Whoever is a round behind may need our votes of that one to follow, as those of liars may never come again. So what we
+/// did not vote for there we vote nil for now, and it is remembered like everything else.
 void Agreement::start_round(std::uint32_t number) {
+  if (number > 0)
+    for (const auto kind : {VoteKind::prevote, VoteKind::precommit})
+      if (round_at(number - 1).votes[at(kind)][*index_].empty()) cast(number - 1, {kind, nil});
   rules_.start_round(number);
   timers_ = {};
   timers_[at(AgreementStep::propose)] = clock_.monotonic() + patience(times_.propose);
@@ -262,8 +267,8 @@ RoundView Agreement::view() {
   return out;
 }
 
-void Agreement::cast(const Ballot& ballot) {
-  Vote vote{ballot.kind, height_, rules_.round, ballot.block, clock_.wall_ms(), *index_, {}};
+void Agreement::cast(std::uint32_t round, const Ballot& ballot) {
+  Vote vote{ballot.kind, height_, round, ballot.block, clock_.wall_ms(), *index_, {}};
   expect(round_at(vote.round).votes[at(vote.kind)][*index_].empty(), "a witness votes once");
   sign_vote(vote, ledger_.network(), key_);
   insert(vote);
@@ -323,7 +328,7 @@ void Agreement::run() {
       set_timers(seen);
       break;
     }
-    cast(*ballot);
+    cast(rules_.round, *ballot);
   }
   flush();
 }
@@ -352,7 +357,7 @@ void Agreement::tick() {
       break;
     }
     timer = Monotonic::max();  // once a round
-    if (const auto ballot = rules_.time_out(step)) cast(*ballot);
+    if (const auto ballot = rules_.time_out(step)) cast(rules_.round, *ballot);
   }
   run();
 }
@@ -464,7 +469,7 @@ static std::optional<Memory> decode_memory(ByteView bytes) {
   out.rules.step = static_cast<AgreementStep>(in.uint(2));
   read_round(in, out.rules.locked_round, out.rules.locked);
   read_round(in, out.rules.valid_round, out.rules.valid);
-  for (auto left = in.array(2); left > 0 && in.ok(); --left) out.votes.push_back(to_bytes(in.bin(256)));
+  for (auto left = in.array(4); left > 0 && in.ok(); --left) out.votes.push_back(to_bytes(in.bin(256)));
   if (!in.done()) return std::nullopt;
   return out;
 }
@@ -478,9 +483,10 @@ Bytes Agreement::new_memory(const PublicKey& witness, std::uint64_t first_height
 
 Bytes Agreement::memory() const {
   Memory out{key_.public_key(), first_height_, height_, refusal_, rules_, {}};
-  if (const auto round = rounds_.find(rules_.round); index_ && round != rounds_.end())
-    for (const auto& votes : round->second.votes)
-      if (!votes[*index_].empty()) out.votes.push_back(encode_vote(votes[*index_].front()));
+  for (const auto& [number, round] : rounds_)
+    if (number <= rules_.round && number + 1 >= rules_.round)
+      for (const auto& votes : round.votes)
+        if (index_ && !votes[*index_].empty()) out.votes.push_back(encode_vote(votes[*index_].front()));
   return encode_memory(out);
 }
 
@@ -619,9 +625,8 @@ std::vector<Agreement::Send> Agreement::lacking(const AgreementState& theirs) co
     if (round.proposal && !theirs.has_proposal) out.push_back({Send::Kind::proposal, round.proposal_bytes});
     add(round, theirs);
   }
-  // Who is behind follows once it sees that f + 1 are ahead.
-  if (const auto ours = rounds_.find(rules_.round); theirs.round < rules_.round && ours != rounds_.end())
-    add(ours->second, {});
+  // Who is behind follows once it sees that f + 1 are ahead, whoever tells it.
+  for (auto later = rounds_.upper_bound(theirs.round); later != rounds_.end(); ++later) add(later->second, {});
   return out;
 }
 

@@ -27,7 +27,7 @@ class EntrySource {
   virtual ~EntrySource() = default;
   virtual std::vector<Bytes> waiting() = 0;
   virtual bool empty() const = 0;
-  /// The entry cannot be in the next block: Errc::limit = not in this one, anything else = never.
+  /// A rule is against the entry.
   virtual void refused(const Bytes& entry, const Error& why) = 0;
 };
 
@@ -111,6 +111,7 @@ class Agreement {
   std::uint32_t round() const { return rules_.round; }
   bool started() const { return started_; }
   std::optional<std::uint32_t> index() const { return index_; }
+  const PublicKey& key() const { return key_.public_key(); }
 
  private:
   struct Round {
@@ -130,7 +131,8 @@ class Agreement {
   };
 
   Round& round_at(std::uint32_t number);
-  bool votes_here() const { return index_ && refusal_.empty() && height_ >= first_height_; }
+  /// A sole witness needs no agreement: Ledger::make_block.
+  bool votes_here() const { return index_ && witnesses_.size() > 1 && refusal_.empty() && height_ >= first_height_; }
   bool is_proposer() const { return (height_ + rules_.round) % witnesses_.size() == *index_; }
   bool quorum(const Round& round, VoteKind kind) const;
   std::optional<Hash> quorum_value(const Round& round, VoteKind kind) const;
@@ -144,7 +146,7 @@ class Agreement {
   void start_round(std::uint32_t number);
   void propose();
   RoundView view();
-  void cast(const Ballot& ballot);
+  void cast(std::uint32_t round, const Ballot& ballot);
   void keep_value();
   std::vector<BlockView::Vote> votes_for(const Round& round, VoteKind kind, const Hash& block) const;
   void set_timers(const RoundView& view);
@@ -168,7 +170,7 @@ class Agreement {
   struct Remembered {
     std::uint64_t height = 0;
     AgreementRules rules;
-    std::vector<Vote> votes;  ///< ours, of rules.round
+    std::vector<Vote> votes;  ///< ours, of rules.round and the one before
     std::optional<Value> value;
   };
 

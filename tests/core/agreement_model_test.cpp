@@ -99,11 +99,6 @@ class Exploration {
     for (const auto vote : state.votes[round][kind]) count += vote == code;
     return count;
   }
-  bool enough(const State& state, int round, int kind) const {
-    int count = liars;
-    for (const auto vote : state.votes[round][kind]) count += vote != 0;
-    return count >= options_.quorum;
-  }
   int proposer(int round) const { return (options_.proposers + round) % (honest + liars); }
 
   /// Proposals that may have arrived in a round: an honest proposer's one, or whatever a liar could have made up.
@@ -169,9 +164,8 @@ class Exploration {
           settle(std::move(next), who);
       }
     }
-    // Time runs out: of the first step at any time, of the second behind two thirds of the prevotes.
+    // Time runs out at any time: more than the rules allow, as who leaves a round votes nil for what it left out there.
     for (const auto of : {AgreementStep::propose, AgreementStep::prevote}) {
-      if (of == AgreementStep::prevote && !enough(state, round, 0)) continue;
       State next = state;
       if (const auto ballot = next.rules[who].time_out(of)) cast(std::move(next), who, *ballot);
     }

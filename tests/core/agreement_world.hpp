@@ -19,7 +19,7 @@ struct Pool final : EntrySource {
   bool empty() const override { return entries.empty(); }
   void refused(const Bytes& entry, const Error& why) override {
     refusals.emplace_back(entry, why);
-    if (why.code != Errc::limit) std::erase(entries, entry);
+    std::erase(entries, entry);
   }
 };
 
