@@ -26,6 +26,21 @@ struct Ledger::Impl {
   SparseMap map;       ///< SHA-256(handle) → SHA-256(record)
   Hash log_root, map_root;
 
+  /// The newest block that was proposed or judged on top of the head, and what it makes of the state: mostly it is the
+  /// next one, and its entries' signatures need not be checked again.
+  struct Judged {
+    Hash block;
+    LedgerDraft draft;
+    MerkleFrontier log_after;
+  };
+  std::optional<Judged> judged;
+  bool was_judged(const BlockView& block) const {
+    if (!judged || judged->block != block.hash) return false;
+    auto log_after = log;
+    for (const auto& entry : block.entries) log_after.append(merkle_leaf(entry));
+    return log_after.root() == block.header.log_root;  // the entries are those that the header stands for
+  }
+
   /// Puts the draft's records into the map. `unmap` takes them out again.
   void remap(const LedgerDraft& draft) {
     for (const auto& [handle, record] : draft.changed())
@@ -47,7 +62,7 @@ struct Ledger::Impl {
   Result<void> judge(const BlockHeader& header, const std::vector<Bytes>& entries, LedgerDraft& draft,
                      MerkleFrontier& log_after);
   Result<void> append(const BlockView& block);
-  Proposal proposal(const LedgerDraft& draft, std::vector<Bytes> entries, const MerkleFrontier& log_after, WallMs time);
+  Proposal proposal(LedgerDraft draft, std::vector<Bytes> entries, MerkleFrontier log_after, WallMs time);
   Result<Bytes> decide(const Proposal& proposal, const KeyPair& witness) const;
   Result<void> check_sole_witness(const KeyPair& witness) const;
 };
@@ -143,12 +158,19 @@ Result<void> Ledger::Impl::judge(const BlockHeader& header, const std::vector<By
 Result<void> Ledger::Impl::append(const BlockView& block) {
   if (auto valid = check_header(block.header, block.entries.size()); !valid) return valid;
   if (auto decided = check_votes(block, state.genesis.witnesses); !decided) return decided;
-  LedgerDraft draft(state, block.header.time);
-  auto log_after = log;
-  if (auto valid = judge(block.header, block.entries, draft, log_after); !valid) return valid;
-  draft.commit(state);
+  if (was_judged(block)) {
+    remap(judged->draft);
+  } else {
+    judged.emplace(Judged{block.hash, LedgerDraft(state, block.header.time), log});
+    if (auto valid = judge(block.header, block.entries, judged->draft, judged->log_after); !valid) {
+      judged.reset();
+      return valid;
+    }
+  }
+  judged->draft.commit(state);
   state.blocks.push_back({block.hash, block.header.time});
-  log = std::move(log_after);
+  log = std::move(judged->log_after);
+  judged.reset();
   log_root = block.header.log_root;
   map_root = block.header.map_root;
   return {};
@@ -164,11 +186,15 @@ Result<void> Ledger::append(ByteView bytes) {
 }
 
 Result<void> Ledger::check_proposal(const BlockHeader& header, const std::vector<Bytes>& entries) const {
+  std::size_t bytes = 0;
+  for (const auto& entry : entries) bytes += entry.size();
+  if (entries.size() > limits::block_entries_max || bytes > limits::block_bytes_max - block_overhead_max)
+    return fail(Errc::limit, "it has more entries than a block and its votes can hold");
   if (auto valid = impl_->check_header(header, entries.size()); !valid) return valid;
-  LedgerDraft draft(impl_->state, header.time);
-  auto log_after = impl_->log;
-  if (auto valid = impl_->judge(header, entries, draft, log_after); !valid) return valid;
-  impl_->unmap(draft);
+  Impl::Judged judged{block_hash(header), LedgerDraft(impl_->state, header.time), impl_->log};
+  if (auto valid = impl_->judge(header, entries, judged.draft, judged.log_after); !valid) return valid;
+  impl_->unmap(judged.draft);
+  impl_->judged.emplace(std::move(judged));
   return {};
 }
 
@@ -182,8 +208,8 @@ Result<void> Ledger::check_entry(ByteView bytes, WallMs now) const {
 
 // Making ---------------------------------------------------------------------------------------------------------
 
-Ledger::Proposal Ledger::Impl::proposal(const LedgerDraft& draft, std::vector<Bytes> entries,
-                                        const MerkleFrontier& log_after, WallMs time) {
+Ledger::Proposal Ledger::Impl::proposal(LedgerDraft draft, std::vector<Bytes> entries, MerkleFrontier log_after,
+                                        WallMs time) {
   Proposal out;
   out.header.rules_version = state.genesis.rules_version;
   out.header.network = state.network;
@@ -197,6 +223,7 @@ Ledger::Proposal Ledger::Impl::proposal(const LedgerDraft& draft, std::vector<By
   out.header.map_root = map.root();
   unmap(draft);
   out.entries = std::move(entries);
+  judged.emplace(Judged{block_hash(out.header), std::move(draft), std::move(log_after)});
   return out;
 }
 
@@ -214,11 +241,9 @@ Result<Ledger::Proposal> Ledger::propose(
   for (const auto& bytes : entries) {
     if (!judged.insert(merkle_leaf(bytes)).second) continue;
     const auto entry = decode_entry(bytes);
-    const auto added = entry.and_then([&](const Entry& decoded) -> Result<void> {
-      if (taken.size() == limits::block_entries_max || bytes.size() > room)
-        return fail(Errc::limit, "the next block is full: hand the entry in again after it");
-      return draft.add(decoded);
-    });
+    const bool fits = taken.size() < limits::block_entries_max && bytes.size() <= room;
+    if (!fits && bytes.size() <= limits::entry_bytes_max) continue;
+    const auto added = entry.and_then([&](const Entry& decoded) { return draft.add(decoded); });
     if (!added) {
       if (refused) refused(bytes, added.error());
       continue;
@@ -230,7 +255,7 @@ Result<Ledger::Proposal> Ledger::propose(
   if (first && taken != impl.state.genesis.founding)
     return fail(Errc::invalid, "block 1 holds the founding entries, all of them and nothing else");
   if (taken.empty() && !entries.empty()) return fail(Errc::not_found, "there is no entry for the next block");
-  return impl.proposal(draft, std::move(taken), log_after, time);
+  return impl.proposal(std::move(draft), std::move(taken), std::move(log_after), time);
 }
 
 Result<void> Ledger::Impl::check_sole_witness(const KeyPair& witness) const {

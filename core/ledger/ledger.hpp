@@ -63,9 +63,9 @@ class Ledger {
     std::vector<Bytes> entries;
   };
   /// The next block, to be voted upon: the entries that pass, in order, at time `now` or that of the head if later.
-  /// Those that do not are told to `refused`, with Errc::limit those that no longer fit this block. One that is handed
-  /// in twice is judged once. Errc::not_found if none passes; if none is handed in the block is empty, a checkpoint of
-  /// freshness.
+  /// Those that do not pass are told to `refused`; those that do not fit any more to nobody, they are for a later block.
+  /// One that is handed in twice is judged once. Errc::not_found if none passes; if none is handed in the block is empty,
+  /// a checkpoint of freshness.
   Result<Proposal> propose(const std::vector<Bytes>& entries, WallMs now,
                            const std::function<void(const Bytes& entry, const Error& why)>& refused = {}) const;
   /// n = 1: proposes and decides alone. Does not append the block. Errc::not_permitted if `witness` is not the sole
