@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/ledger/limits.hpp"
+#include "core/limits.hpp"
 #include "core/merkle.hpp"
 
 namespace diot {
@@ -10,15 +13,45 @@ namespace diot {
 namespace {
 
 constexpr std::uint8_t hops_max = 3;
-constexpr auto submit_deadline = std::chrono::seconds(30);
 constexpr auto blocks_deadline = std::chrono::seconds(5);
 constexpr std::size_t blocks_bytes_max = 512 << 10;
+constexpr auto freshness = std::chrono::hours(1);         ///< the oldest that the newest block gets
+constexpr auto offer_interval = std::chrono::seconds(3);  ///< of what waits, to the other witnesses, again
+constexpr std::size_t double_votes_max = 100;
 
 }  // namespace
 
+LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed)
+    : context_(context), key_(witness), changed_(std::move(changed)) {
+  if (!witness) return;
+  witness_.emplace(
+      context_, *witness, pool_,
+      WitnessSync::Calls{[this](const Bytes& block) { on_decided(block); }, [this](LinkId link) { tell_head(link); },
+                         [this](const DoubleVote& evidence) {
+                           if (double_votes_.size() == double_votes_max) double_votes_.erase(double_votes_.begin());
+                           double_votes_.push_back(evidence);
+                         }});
+}
+
+void LedgerSync::load() {
+  durable_head_ = context_.ledger.head();
+  if (witness_) witness_->load();
+}
+
+bool LedgerSync::is_witness() const {
+  return key_ &&
+         std::ranges::find(context_.ledger.witnesses(), key_->public_key()) != context_.ledger.witnesses().end();
+}
+
+bool LedgerSync::decides_alone() const { return is_witness() && context_.ledger.witnesses().size() == 1; }
+
 void LedgerSync::link_up(LinkId link, const Hello& hello, LinkClass kind) {
   if (kind != LinkClass::member) return;
-  if (hello.features & feature_witness) witnesses_.insert(link);
+  if (hello.features & feature_witness) {
+    witnesses_.insert(link);
+    if (witness_) witness_->link_up(link);
+    next_offer_ = {};
+  }
   on_head(link, hello.checkpoint);
 }
 
@@ -26,6 +59,44 @@ void LedgerSync::link_down(LinkId link) {
   peers_.erase(link);
   asked_.erase(link);
   witnesses_.erase(link);
+  if (witness_) witness_->link_down(link);
+  std::erase_if(asks_, [&](const auto& ask) { return ask.second.link == link; });
+}
+
+bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
+  const auto with = [&](const auto& decoded, const auto& use) {
+    if (decoded) use(*decoded);
+    return decoded.has_value();
+  };
+  switch (type) {
+    case FrameType::ledger_head:
+      return with(wire::decode_ledger_head(body), [&](const auto& head) { on_head(link, head); });
+    case FrameType::ledger_get: return with(wire::decode_ledger_get(body), [&](auto height) { on_get(link, height); });
+    case FrameType::ledger_blocks:
+      return with(wire::decode_ledger_blocks(body), [&](const auto& blocks) { on_blocks(link, blocks); });
+    case FrameType::submit:
+      return with(wire::decode_submit(body), [&](const auto& submit) { on_submit(link, submit); });
+    case FrameType::submitted:
+      return with(wire::decode_submitted(body), [&](const auto& submitted) { on_submitted(submitted); });
+    case FrameType::entries:
+      return with(wire::decode_entries(body), [&](const auto& entries) { on_entries(link, entries); });
+    case FrameType::proposal:
+      if (witness_) witness_->on_proposal(link, body);
+      return true;
+    case FrameType::vote:
+      if (witness_) witness_->on_vote(link, body);
+      return true;
+    case FrameType::agreement_state:
+      if (witness_) witness_->on_state(link, body);
+      return true;
+    default: return false;
+  }
+}
+
+// Blocks -----------------------------------------------------------------------------------------------------
+
+void LedgerSync::tell_head(LinkId link) {
+  context_.links->send(link, FrameType::ledger_head, {wire::encode_ledger_head(durable_head_)});
 }
 
 void LedgerSync::on_head(LinkId link, const Checkpoint& head) {
@@ -77,48 +148,157 @@ void LedgerSync::adopted(const Bytes& block) {
   const Checkpoint head = context_.ledger.head();
   context_.store.put(Table::block, block_key(head.height), block);
   context_.turn.touch();
-  context_.store.when_durable([this, head] {
+  std::vector<Committed> committed;
+  if (!pool_.empty()) {
+    const auto view = decode_block(block);
+    for (const auto& entry : view->entries)
+      for (auto& done : pool_.take(merkle_leaf(entry))) committed.push_back(std::move(done));
+  }
+  // Told when it is on disk: what was announced is never taken back.
+  context_.store.when_durable([this, head, committed = std::move(committed)] {
+    durable_head_ = head;
     for (const auto& [link, theirs] : peers_)
-      if (theirs.height < head.height)
-        context_.links->send(link, FrameType::ledger_head, {wire::encode_ledger_head(head)});
-    std::vector<std::pair<Committed, std::uint64_t>> committed;
-    for (auto at = waiting_.begin(); at != waiting_.end();) {
-      Waiting& waiting = at->second;
-      const bool here = waiting.height != 0 && waiting.height <= head.height;
-      if (here) committed.emplace_back(std::move(waiting.done), waiting.height);
-      at = here ? waiting_.erase(at) : std::next(at);
-    }
-    for (const auto& [done, height] : committed) done(height);
+      if (theirs.height < head.height) tell_head(link);
+    for (const auto& done : committed) done(head.height);
   });
   changed_();
+  if (!witness_) return;
+  // What can be in no block any more must not keep the witnesses awake.
+  if (is_witness())
+    for (const auto& entry : pool_.waiting())
+      if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
+        pool_.refused(entry, good.error());
+  witness_->on_head();
+}
+
+// Deciding ---------------------------------------------------------------------------------------------------
+
+void LedgerSync::decide_alone(bool may_be_empty) {
+  if (!decides_alone() || (pool_.empty() && !may_be_empty)) return;
+  const auto entries = pool_.waiting();
+  auto block = context_.ledger.make_block(entries, context_.clock.wall_ms(), *key_,
+                                          [&](const Bytes& entry, const Error& why) { pool_.refused(entry, why); });
+  if (!block) {
+    if (pool_.items().size() == entries.size())  // it is nobody's fault in particular
+      for (const auto& entry : entries) pool_.finish(merkle_leaf(entry), tl::unexpected(block.error()));
+    return;
+  }
+  on_decided(*block);
+  if (!pool_.empty()) context_.turn.touch();  // what did not fit is for the next one
+}
+
+void LedgerSync::on_decided(const Bytes& block) {
+  const auto appended = context_.ledger.append(block);
+  expect(appended.has_value(), "what the witnesses decided is a good block");
+  adopted(block);
+}
+
+void LedgerSync::end_turn() {
+  decide_alone(false);
+  answer();
+}
+
+void LedgerSync::answer() {
+  for (auto& [done, result] : pool_.take_answers()) done(result);
+}
+
+Result<void> LedgerSync::let_witness_vote(std::uint64_t first_height) {
+  if (!witness_) return fail(Errc::not_permitted, "this node has no witness key");
+  witness_->start_anew(first_height);
+  return {};
+}
+
+LedgerSync::Status LedgerSync::status() const {
+  Status out;
+  out.witnesses = context_.ledger.witnesses().size();
+  out.needed = 2 * out.witnesses / 3 + 1;
+  out.witness = is_witness();
+  if (out.witness && out.witnesses > 1) {
+    const auto& agreement = witness_->agreement();
+    out.refusal = agreement.refusal();
+    out.agreeing = agreement.started();
+    out.round = agreement.round();
+  }
+  out.in_reach = std::min(out.witnesses, witnesses_.size() + (out.witness && out.refusal.empty() ? 1 : 0));
+  out.waiting = pool_.items().size();
+  return out;
+}
+
+std::string LedgerSync::Status::text() const {
+  if (witnesses == 1) return in_reach == 1 ? "the registrar is in reach" : "the registrar is not in reach";
+  return fmt::format("{} of {} witnesses are needed, {} {} in reach", needed, witnesses, in_reach,
+                     in_reach == 1 ? "is" : "are");
 }
 
 // Entries ----------------------------------------------------------------------------------------------------
 
 void LedgerSync::submit(Bytes entry, Committed done) {
-  if (witness_) return propose(std::move(entry), std::move(done));
+  if (is_witness()) return take_in(entry, {}, std::move(done));
   forward(0, entry, {}, std::move(done));
 }
 
+void LedgerSync::take_in(ByteView entry, std::optional<LinkId> from, Committed done) {
+  // A sole witness judges it with the others of this turn, so that one may rest on another.
+  if (!decides_alone())
+    if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
+      return done ? done(tl::unexpected(good.error())) : void();
+  const bool known = pool_.find(merkle_leaf(entry)) != nullptr;
+  if (!pool_.add(entry, done, context_.clock.monotonic()))
+    return done ? done(fail(Errc::limit, "the registrar has too many entries waiting; try again in a minute")) : void();
+  context_.turn.touch();
+  if (known || decides_alone()) return;
+  offer({entry}, from);
+  witness_->tick();
+}
+
+void LedgerSync::on_entries(LinkId link, const std::vector<ByteView>& entries) {
+  if (!is_witness()) return;
+  for (ByteView entry : entries)
+    if (!pool_.find(merkle_leaf(entry))) take_in(entry, link, {});
+}
+
+void LedgerSync::offer(const std::vector<ByteView>& entries, std::optional<LinkId> but) {
+  const Bytes body = wire::encode_entries(entries);
+  for (const LinkId link : witnesses_)
+    if (link != but) context_.links->send(link, FrameType::entries, {body});
+}
+
+/// A witness that was away, or behind, when an entry came.
+void LedgerSync::offer_waiting() {
+  const Monotonic now = context_.clock.monotonic();
+  if (!is_witness() || decides_alone() || pool_.empty() || now < next_offer_) return;
+  next_offer_ = now + offer_interval;
+  std::vector<ByteView> entries;
+  for (const auto& [number, item] : pool_.items())
+    if (entries.size() < wire::entries_per_frame_max) entries.emplace_back(item.entry);
+  offer(entries, {});
+}
+
 void LedgerSync::forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done) {
-  // To the witness if there is a link to one, else to whom may have one.
-  std::optional<LinkId> to;
-  if (!witnesses_.empty())
-    to = *witnesses_.begin();
-  else
+  // To so many witnesses that one of them is honest, else to whom may have a link to one.
+  std::vector<LinkId> to;
+  const auto enough = faults_of(context_.ledger.witnesses().size()) + 1;
+  for (const LinkId link : witnesses_)
+    if (to.size() < enough && link != from) to.push_back(link);
+  if (to.empty())
     for (const auto& [link, head] : peers_)
-      if (link != from) to = link;
-  if (!to)
+      if (link != from) to = {link};
+  if (to.empty())
     return done(fail(Errc::timed_out,
                      "no node is in reach that leads to the network's registrar; try again when `diot peers` shows one "
                      "that is up"));
-  const std::uint64_t id = next_id_++;
-  waiting_[id] = {from, std::move(done), context_.clock.monotonic() + submit_deadline};
-  context_.links->send(*to, FrameType::submit, {wire::encode_submit({id, hops, entry})});
+  auto* item = pool_.add(entry, done, context_.clock.monotonic());
+  if (!item) return done(fail(Errc::limit, "too many entries are waiting for the registrar; try again in a minute"));
+  for (const LinkId link : to) {
+    const std::uint64_t id = next_id_++;
+    item->asked.insert(id);
+    asks_[id] = {merkle_leaf(entry), link};
+    context_.links->send(link, FrameType::submit, {wire::encode_submit({id, hops, entry})});
+  }
 }
 
 void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
-  auto answer = [this, link, id = submit.id](Result<std::uint64_t> height) {
+  auto reply = [this, link, id = submit.id](Result<std::uint64_t> height) {
     wire::Submitted submitted{id, height.value_or(0), Errc::invalid, {}};
     if (!height) {
       submitted.code = height.error().code;
@@ -126,83 +306,45 @@ void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
     }
     context_.links->send(link, FrameType::submitted, {wire::encode_submitted(submitted)});
   };
-  if (witness_) return propose(to_bytes(submit.entry), std::move(answer));
+  if (is_witness()) return take_in(submit.entry, link, std::move(reply));
   // Cheap checks here, so that garbage does not travel.
   const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
-  if (auto good = context_.ledger.check_entry(submit.entry, now); !good) return answer(tl::unexpected(good.error()));
+  if (auto good = context_.ledger.check_entry(submit.entry, now); !good) return reply(tl::unexpected(good.error()));
   if (submit.hops >= hops_max)
-    return answer(fail(Errc::timed_out, "the network's registrar is not in reach of the nodes that were asked"));
-  if (waiting_.size() >= limits::submitted_entries_max)
-    return answer(fail(Errc::limit, "too many entries are waiting for the registrar; try again in a minute"));
-  forward(static_cast<std::uint8_t>(submit.hops + 1), submit.entry, link, std::move(answer));
+    return reply(fail(Errc::timed_out, "the network's registrar is not in reach of the nodes that were asked"));
+  forward(static_cast<std::uint8_t>(submit.hops + 1), submit.entry, link, std::move(reply));
 }
 
+/// That it is committed we see in our own ledger; that it is refused we believe when everybody says so whom we asked.
 void LedgerSync::on_submitted(const wire::Submitted& submitted) {
-  const auto found = waiting_.find(submitted.id);
-  if (found == waiting_.end()) return;
-  if (submitted.height > context_.ledger.head().height) {
-    found->second.height = submitted.height;  // the block is on its way, and the answer waits for it
-    return;
-  }
-  const auto done = std::move(found->second.done);
-  waiting_.erase(found);
-  if (submitted.height == 0) return done(fail(submitted.code, submitted.message));
-  done(submitted.height);
-}
-
-void LedgerSync::propose(Bytes entry, Committed done) {
-  if (entry.size() > limits::entry_bytes_max || candidates_.size() >= limits::submitted_entries_max)
-    return done(fail(Errc::limit, "the registrar has too many entries waiting; try again in a minute"));
-  candidates_.push_back({std::move(entry), std::move(done)});
+  const auto found = asks_.find(submitted.id);
+  if (found == asks_.end()) return;
+  const Hash hash = found->second.entry;
+  asks_.erase(found);
+  auto* item = pool_.find(hash);
+  if (!item || submitted.height != 0) return;
+  item->asked.erase(submitted.id);
+  if (!item->asked.empty()) return;
+  pool_.finish(hash, fail(submitted.code, submitted.message));
   context_.turn.touch();
-}
-
-void LedgerSync::end_turn() {
-  if (candidates_.empty()) return;
-  auto candidates = std::exchange(candidates_, {});
-  std::vector<Bytes> entries;
-  for (const auto& candidate : candidates) entries.push_back(candidate.entry);
-  std::map<Hash, Error> refused;
-  const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
-  auto block = context_.ledger.make_block(
-      entries, now, *witness_, [&](const Bytes& entry, const Error& why) { refused.emplace(merkle_leaf(entry), why); });
-  std::optional<Error> failed;
-  if (block) {
-    if (auto appended = context_.ledger.append(*block); !appended) failed = appended.error();
-  } else if (refused.empty()) {
-    failed = block.error();
-  }
-  const std::uint64_t height = context_.ledger.head().height;
-  if (block && !failed) {
-    adopted(*block);
-    // Told when it is on disk: what was announced is never taken back.
-    context_.store.when_durable([height, refused, candidates = std::move(candidates)] {
-      for (const auto& candidate : candidates) {
-        const auto why = refused.find(merkle_leaf(candidate.entry));
-        if (why == refused.end())
-          candidate.done(height);
-        else
-          candidate.done(tl::unexpected(why->second));
-      }
-    });
-    return;
-  }
-  for (const auto& candidate : candidates) {
-    const auto why = refused.find(merkle_leaf(candidate.entry));
-    candidate.done(tl::unexpected(why != refused.end() ? why->second : *failed));
-  }
 }
 
 void LedgerSync::tick() {
   const Monotonic now = context_.clock.monotonic();
-  std::vector<Committed> late;
-  for (auto at = waiting_.begin(); at != waiting_.end();) {
-    const bool over = at->second.deadline <= now;
-    if (over) late.push_back(std::move(at->second.done));
-    at = over ? waiting_.erase(at) : std::next(at);
-  }
-  for (auto& done : late)
-    done(fail(Errc::timed_out, "the network's registrar did not answer within 30 s; see `diot peers` and try again"));
+  const bool witness = is_witness();
+  if (witness && !decides_alone()) witness_->tick();
+  const auto head_time =
+      context_.ledger.head_time() + static_cast<WallMs>(std::chrono::milliseconds(freshness).count());
+  if (decides_alone() && context_.ledger.head().height > 0 && context_.clock.wall_ms() >= head_time) decide_alone(true);
+  offer_waiting();
+  const auto over =
+      witness ? fmt::format("the witnesses did not agree within 30 s ({}); the entry stays with them", status().text())
+              : fmt::format(
+                    "the network's registrar did not answer within 30 s ({}); see `diot peers` "
+                    "and try again",
+                    status().text());
+  pool_.time_out(now, witness, Error{Errc::timed_out, over});
+  answer();
   for (auto& [link, deadline] : asked_)
     if (deadline <= now) {
       context_.count("block requests without an answer");

@@ -1,5 +1,5 @@
 #pragma once
-// Keeps the ledger equal to the peers' and brings entries to the witness.
+// Keeps the ledger equal to the peers', brings entries to the witnesses, and decides about blocks where this node is one.
 
 #include <functional>
 #include <map>
@@ -9,64 +9,99 @@
 #include <vector>
 
 #include "dht/context.hpp"
+#include "dht/entry_pool.hpp"
 #include "dht/wire.hpp"
+#include "dht/witness_sync.hpp"
 
 namespace diot {
 
 class LedgerSync {
  public:
-  /// `witness`: the key with which this node decides blocks, if it is the network's witness.
-  LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed)
-      : context_(context), witness_(witness), changed_(std::move(changed)) {}
+  /// `witness`: the key with which this node decides blocks, if it is or was one of the network's witnesses.
+  LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed);
+  /// Reads what a witness remembers.
+  void load();
 
   void link_up(LinkId link, const Hello& hello, LinkClass kind);
   void link_down(LinkId link);
-  void on_head(LinkId link, const Checkpoint& head);
-  void on_get(LinkId link, std::uint64_t from_height);
-  void on_blocks(LinkId link, const std::vector<ByteView>& blocks);
+  /// The frames that are the ledger's. false: malformed.
+  bool on_frame(LinkId link, FrameType type, ByteView body);
 
-  using Committed = std::function<void(Result<std::uint64_t> height)>;
-  /// Brings an entry of ours into the ledger: `done` once it is committed and on disk here, or refused, or not answered
-  /// within 30 s (Errc::timed_out).
+  using Committed = EntryPool::Committed;
+  /// Brings an entry of ours into the ledger: `done` once it is committed and on disk here, or refused, or neither within
+  /// 30 s (Errc::timed_out; it may still be committed later).
   void submit(Bytes entry, Committed done);
-  void on_submit(LinkId link, const wire::Submit& submit);
-  void on_submitted(const wire::Submitted& submitted);
 
-  /// Makes a block of what was submitted in this turn.
+  /// Makes a block of what was submitted in this turn, and answers.
   void end_turn();
+  /// About every 100 ms.
   void tick();
 
-  bool is_witness() const { return witness_ != nullptr; }
+  /// The newest block that is on disk: what others may be told.
+  const Checkpoint& durable_head() const { return durable_head_; }
+  /// Whether this node decides about the next block, alone or with others.
+  bool is_witness() const;
   /// A head at our height with another hash was seen: two histories of one network.
   const std::optional<Checkpoint>& conflict() const { return conflict_; }
 
- private:
-  /// An entry on its way to the witness, ours or one that we pass on.
-  struct Waiting {
-    std::optional<LinkId> from;  ///< whose it is, if not ours
-    Committed done;
-    Monotonic deadline;
-    std::uint64_t height = 0;  ///< the witness said: in this block; waiting for it to arrive here
+  /// How the next block comes about, for people.
+  struct Status {
+    std::size_t witnesses = 0, needed = 0, in_reach = 0;  ///< in_reach: ourselves, and links to nodes that say so
+    bool witness = false;
+    std::string refusal;    ///< why this witness does not vote
+    bool agreeing = false;  ///< a block is being agreed upon, in this round:
+    std::uint32_t round = 0;
+    std::size_t waiting = 0;  ///< entries
+    /// "3 of 4 witnesses are needed, 2 are in reach".
+    std::string text() const;
   };
-  struct Candidate {
-    Bytes entry;
-    Committed done;
+  Status status() const;
+  /// The operator's word to a witness that lost its memory: vote again from that height on. Safe if the key voted on no
+  /// block from there on. Errc::not_permitted at a node without a witness key.
+  Result<void> let_witness_vote(std::uint64_t first_height);
+  /// Proofs against witnesses that voted twice, newest last; the oldest go.
+  const std::vector<DoubleVote>& double_votes() const { return double_votes_; }
+
+ private:
+  struct Ask {
+    Hash entry;
+    LinkId link{};
   };
 
-  void forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done);
-  void propose(Bytes entry, Committed done);
+  void on_head(LinkId link, const Checkpoint& head);
+  void on_get(LinkId link, std::uint64_t from_height);
+  void on_blocks(LinkId link, const std::vector<ByteView>& blocks);
+  void on_submit(LinkId link, const wire::Submit& submit);
+  void on_submitted(const wire::Submitted& submitted);
+  void on_entries(LinkId link, const std::vector<ByteView>& entries);
+
+  bool decides_alone() const;
+  void decide_alone(bool may_be_empty);
+  void on_decided(const Bytes& block);
   void adopted(const Bytes& block);
   void ask(LinkId link, std::uint64_t height);
+  void tell_head(LinkId link);
+  /// At a witness: into the pool, and to the others.
+  void take_in(ByteView entry, std::optional<LinkId> from, Committed done);
+  void offer(const std::vector<ByteView>& entries, std::optional<LinkId> but);
+  void offer_waiting();
+  /// Elsewhere: to nodes that are or may know witnesses.
+  void forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done);
+  void answer();
 
   OverlayContext& context_;
-  const KeyPair* witness_;
+  const KeyPair* key_;
   std::function<void()> changed_;
+  EntryPool pool_;
+  std::optional<WitnessSync> witness_;
   std::map<LinkId, Checkpoint> peers_;
   std::set<LinkId> witnesses_;         ///< links to nodes that say they are one
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
-  std::vector<Candidate> candidates_;  ///< at the witness: for the next block
-  std::map<std::uint64_t, Waiting> waiting_;
+  std::map<std::uint64_t, Ask> asks_;  ///< submit frames without an answer
   std::uint64_t next_id_ = 1;
+  Monotonic next_offer_{};
+  std::vector<DoubleVote> double_votes_;
+  Checkpoint durable_head_;
   std::optional<Checkpoint> conflict_;
 };
 

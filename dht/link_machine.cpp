@@ -21,6 +21,10 @@ bool is_known(FrameType type) {
     case FrameType::ledger_blocks:
     case FrameType::submit:
     case FrameType::submitted:
+    case FrameType::entries:
+    case FrameType::proposal:
+    case FrameType::vote:
+    case FrameType::agreement_state:
     case FrameType::enrol:
     case FrameType::welcome:
     case FrameType::catalogue_get:

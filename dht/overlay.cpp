@@ -79,6 +79,7 @@ Result<void> Overlay::load() {
   node_record_seq_ = *seq;
   if (!context_.ledger.genesis().founding.empty())
     if (const auto entry = describe_entry(context_.ledger.genesis().founding.front())) context_.founder = entry->handle;
+  ledger_sync_.load();
   if (auto loaded = logs_.load(); !loaded) return loaded;
   if (auto loaded = own_.load(); !loaded) return loaded;
   if (auto loaded = remote_.load(); !loaded) return loaded;
@@ -125,12 +126,12 @@ void Overlay::end_turn() {
 
 void Overlay::tick() {
   peers_.tick(remote_.wanted());
+  ledger_sync_.tick();
   const Monotonic now = context_.clock.monotonic();
   if (now < next_second_) return;
   next_second_ = now + second;
   logs_.tick();
   remote_.tick();
-  ledger_sync_.tick();
   find_catalogues();
 }
 
@@ -158,7 +159,7 @@ Hello Overlay::own_hello() {
   Hello hello;
   hello.network = context_.network();
   hello.instance = context_.instance;
-  hello.checkpoint = context_.ledger.head();
+  hello.checkpoint = ledger_sync_.durable_head();
   hello.addresses = config_.addresses;
   hello.agent = "diot/" DIOT_VERSION;
   if (ledger_sync_.is_witness()) hello.features |= feature_witness;
@@ -223,15 +224,16 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
   }
   switch (type) {
     case FrameType::ledger_head:
-      return with(wire::decode_ledger_head(body), [&](const auto& head) { ledger_sync_.on_head(id, head); });
     case FrameType::ledger_get:
-      return with(wire::decode_ledger_get(body), [&](auto height) { ledger_sync_.on_get(id, height); });
     case FrameType::ledger_blocks:
-      return with(wire::decode_ledger_blocks(body), [&](const auto& blocks) { ledger_sync_.on_blocks(id, blocks); });
     case FrameType::submit:
-      return with(wire::decode_submit(body), [&](const auto& submit) { ledger_sync_.on_submit(id, submit); });
     case FrameType::submitted:
-      return with(wire::decode_submitted(body), [&](const auto& answer) { ledger_sync_.on_submitted(answer); });
+    case FrameType::entries:
+    case FrameType::proposal:
+    case FrameType::vote:
+    case FrameType::agreement_state:
+      if (!ledger_sync_.on_frame(id, type, body)) malformed();
+      return;
     case FrameType::catalogue_get:
       return with(wire::decode_catalogue_get(body), [&](const auto& get) {
         if (get.handle == context_.handle)

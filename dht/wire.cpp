@@ -140,6 +140,23 @@ std::optional<Submitted> decode_submitted(ByteView body) {
   return submitted;
 }
 
+Bytes encode_entries(const std::vector<ByteView>& entries) {
+  Bytes body;
+  PackWriter out(body);
+  out.array(entries.size());
+  for (const ByteView entry : entries) out.bin(entry);
+  return body;
+}
+
+std::optional<std::vector<ByteView>> decode_entries(ByteView body) {
+  PackReader in(body, entries_per_frame_max + 1);
+  std::vector<ByteView> entries;
+  for (auto left = in.array(entries_per_frame_max); left > 0; --left)
+    entries.push_back(in.bin(limits::entry_bytes_max));
+  if (!in.done()) return std::nullopt;
+  return entries;
+}
+
 Bytes encode_enrol(const Enrol& enrol) {
   Bytes body;
   PackWriter out(body);

@@ -44,6 +44,11 @@ struct Submitted {
 Bytes encode_submitted(const Submitted& submitted);
 std::optional<Submitted> decode_submitted(ByteView body);
 
+/// Entries that wait at one witness, to another.
+inline constexpr std::size_t entries_per_frame_max = 64;
+Bytes encode_entries(const std::vector<ByteView>& entries);
+std::optional<std::vector<ByteView>> decode_entries(ByteView body);
+
 /// A stranger spends an invite: the token's signature (kind `enrol`) over `enrol_statement`.
 struct Enrol {
   ByteView grant;
