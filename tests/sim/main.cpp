@@ -7,15 +7,17 @@
 #include <cstring>
 #include <string>
 
+#include "tests/sim/ledger_world.hpp"
 #include "tests/sim/world.hpp"
 
 namespace {
 
 constexpr const char* usage =
-    "diot-sim [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
+    "diot-sim [--ledger] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
     "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says), "
     "with\n"
     "H virtual hours of trouble (default: up to a minute).\n"
+    "--ledger: worlds of M witnesses (default: 1 to 13) and their followers, with liars among them; no hours.\n"
     "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
 
 std::uint64_t number(const char* text) {
@@ -40,15 +42,56 @@ void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
              options.hours ? fmt::format(" --hours {}", options.hours) : "");
 }
 
+int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::uint64_t failed = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, liars = 0, caught = 0,
+                frames = 0;
+  double virtual_seconds = 0, slowest = 0;
+  for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
+    const auto report = diot::sim::LedgerWorld(options).run();
+    if (!report.violations.empty()) {
+      ++failed;
+      fmt::print("seed {}: {} witnesses ({} liars), {} followers\n", report.seed, report.witnesses, report.liars,
+                 report.followers);
+      for (const auto& violation : report.violations) fmt::print("  {}\n", violation);
+      fmt::print("  again: tools/sim --ledger --seed {} --verbose\n", report.seed);
+    }
+    blocks += report.blocks;
+    entries += report.entries;
+    rounds += report.rounds;
+    crashes += report.crashes;
+    damages += report.damages;
+    liars += report.liars;
+    caught += report.caught;
+    frames += report.frames;
+    virtual_seconds += static_cast<double>(report.lasted.count()) / 1e6;
+    slowest = std::max(slowest, static_cast<double>(report.commit.count()) / 1e6);
+    if (seeds == 1) fmt::print("seed {}: event hash {:016x}\n", report.seed, report.hash);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  fmt::print(
+      "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} frames, {} crashes, {} damaged disks, {} "
+      "liars;\n"
+      "{} blocks of {} entries, {} rounds beyond the first, {} double votes seen, slowest commit after a heal {:.1f} "
+      "s; "
+      "{} seeds failed\n",
+      seeds, seconds, static_cast<double>(seeds) / seconds, virtual_seconds, frames, crashes, damages, liars, blocks,
+      entries, rounds, caught, slowest, failed);
+  return failed == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   std::uint64_t seeds = 1;
+  bool ledger = false;
   diot::sim::Options options;
   for (int at = 1; at < count; ++at) {
     const std::string name = arguments[at];
     if (name == "--verbose") {
       options.verbose = true;
+    } else if (name == "--ledger") {
+      ledger = true;
     } else if (name == "--help" || name == "-h") {
       fmt::print("{}", usage);
       return 0;
@@ -62,6 +105,13 @@ int main(int count, char** arguments) {
       fmt::print(stderr, "{}", usage);
       return 2;
     }
+  }
+  if (ledger) {
+    diot::sim::LedgerOptions worlds;
+    worlds.seed = options.seed;
+    worlds.witnesses = options.homes;
+    worlds.verbose = options.verbose;
+    return run_ledgers(worlds, seeds);
   }
   const auto begin = std::chrono::steady_clock::now();
   std::uint64_t failed = 0, messages = 0, acknowledged = 0, deliveries = 0, crashes = 0, steps = 0, frames = 0;

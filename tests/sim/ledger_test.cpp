@@ -1,0 +1,103 @@
+// Witnesses and followers of one ledger under faults, some of the witnesses lying (tests/sim/ledger_world.hpp).
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/sim/ledger_world.hpp"
+
+namespace diot::sim {
+namespace {
+
+std::string text_of(const LedgerReport& report) {
+  std::string out = "again: tools/sim --ledger --seed " + std::to_string(report.seed) + " --verbose\n";
+  for (const auto& violation : report.violations) out += violation + "\n";
+  return out;
+}
+
+bool has(const LedgerReport& report, std::string_view what) {
+  return std::ranges::any_of(report.violations, [&](const auto& it) { return it.find(what) != std::string::npos; });
+}
+
+/// Split, so that ctest runs them side by side.
+class LedgerSeeds : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(LedgerSeeds, KeepOneHistory) {
+  std::uint64_t blocks = 0, crashes = 0, rounds = 0;
+  for (std::uint64_t seed = GetParam(); seed < GetParam() + 20; ++seed) {
+    LedgerOptions options;
+    options.seed = seed;
+    const auto report = LedgerWorld(options).run();
+    EXPECT_TRUE(report.violations.empty()) << text_of(report);
+    blocks += report.blocks;
+    crashes += report.crashes;
+    rounds += report.rounds;
+  }
+  EXPECT_GT(blocks, 20u * 2) << "blocks are made";
+  EXPECT_GT(crashes, 20u) << "processes die";
+  EXPECT_GT(rounds, 0u) << "and not every block is decided in its first round";
+}
+INSTANTIATE_TEST_SUITE_P(LedgerSimulation, LedgerSeeds, testing::Range<std::uint64_t>(1, 201, 20));
+
+TEST(LedgerSimulation, EachLieOfAThirdIsBorne) {
+  for (std::uint8_t lie = 0; lie < static_cast<std::uint8_t>(Lie::count_); ++lie) {
+    LedgerOptions options;
+    options.seed = 500 + lie;
+    options.witnesses = 7;
+    options.liars = 2;
+    options.lie = static_cast<Lie>(lie);
+    const auto report = LedgerWorld(options).run();
+    EXPECT_TRUE(report.violations.empty()) << "lie " << int{lie} << ": " << text_of(report);
+  }
+}
+
+TEST(LedgerSimulation, MoreLiarsThanAThirdForkItAndTheCheckerSees) {
+  bool forked = false;
+  for (std::uint64_t seed = 1; seed <= 60 && !forked; ++seed) {
+    LedgerOptions options;
+    options.seed = seed;
+    options.witnesses = 4;
+    options.liars = 2;
+    options.lie = Lie::collude;
+    forked = has(LedgerWorld(options).run(), "two blocks at height");
+  }
+  EXPECT_TRUE(forked);
+}
+
+TEST(LedgerSimulation, ALedgerWithTooFewWitnessesHaltsAndTheCheckerSees) {
+  LedgerOptions options;
+  options.seed = 3;
+  options.witnesses = 4;
+  options.liars = 2;
+  options.lie = Lie::silent;
+  const auto report = LedgerWorld(options).run();
+  EXPECT_TRUE(has(report, "not committed")) << text_of(report);
+  EXPECT_FALSE(has(report, "two blocks"));
+}
+
+TEST(LedgerSimulation, RepeatsItself) {
+  LedgerOptions options;
+  options.seed = 11;
+  const auto first = LedgerWorld(options).run(), second = LedgerWorld(options).run();
+  EXPECT_EQ(first.hash, second.hash);
+  EXPECT_EQ(first.steps, second.steps);
+  options.seed = 12;
+  EXPECT_NE(LedgerWorld(options).run().hash, first.hash);
+}
+
+TEST(LedgerSimulation, AnIdleLedgerMakesACheckpointEachHour) {
+  for (const std::size_t witnesses : {1u, 4u}) {
+    LedgerOptions options;
+    options.witnesses = witnesses;
+    options.followers = 1;
+    options.liars = 0;
+    options.faults = false;
+    const auto report = LedgerWorld(options).rest(2h + 10min);
+    EXPECT_TRUE(report.violations.empty()) << text_of(report);
+    EXPECT_EQ(report.blocks, 3u) << "with " << witnesses;
+    EXPECT_EQ(report.rounds, 0u);
+  }
+}
+
+}  // namespace
+}  // namespace diot::sim

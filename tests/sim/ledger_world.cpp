@@ -1,0 +1,401 @@
+#include "tests/sim/ledger_world.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/merkle.hpp"
+
+namespace diot::sim {
+
+namespace {
+
+std::string at(Time when) { return fmt::format("{:9.3f} s", static_cast<double>(when.count()) / 1e6); }
+
+bool is_agreement(FrameType type) {
+  return type == FrameType::proposal || type == FrameType::vote || type == FrameType::agreement_state ||
+         type == FrameType::entries;
+}
+
+}  // namespace
+
+LedgerWorld::LedgerWorld(LedgerOptions with)
+    : options(with), chance(with.seed * 0x9e3779b97f4a7c15 + 7), network(schedule, Chance(chance.next()), trace, [] {
+        Network::Rules rules;
+        rules.delay_max = 80ms;
+        return rules;
+      }()) {
+  report_.seed = options.seed;
+  constexpr std::array<std::size_t, 20> sizes{4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 1, 2, 3, 7, 7, 7, 7, 10, 13};
+  const auto witnesses = options.witnesses ? options.witnesses : sizes[chance.below(sizes.size())];
+  const auto followers = options.followers.value_or(chance.percent(2) ? 20 : chance.below(4));
+  const auto faults = faults_of(witnesses);
+  const auto liars = options.liars.value_or(chance.percent(40) ? faults : chance.below(faults + 1));
+  for (HomeIndex index = 0; index < witnesses + followers; ++index) {
+    nodes.push_back(std::make_unique<LedgerNode>(*this, index, chance.next()));
+    LedgerNode& node = *nodes.back();
+    if (index < witnesses) node.witness = static_cast<std::uint32_t>(index);
+    if (options.faults) node.clock.wrong_by = std::chrono::milliseconds(chance.between(-25'000, 25'000));
+    node.disk_speed.sync_max = chance.percent(20) ? Time(50ms) : Time(2ms);
+  }
+  for (std::size_t left = liars; left > 0;) {
+    LedgerNode& node = *nodes[chance.below(witnesses)];
+    if (node.lie) continue;
+    node.lie = options.lie.value_or(static_cast<Lie>(chance.below(static_cast<std::uint64_t>(Lie::count_))));
+    --left;
+  }
+  // Some witnesses reach one another only through others.
+  if (options.faults && witnesses >= 4 && liars <= 1 && chance.percent(25))
+    for (HomeIndex a = 0; a < witnesses; ++a)
+      for (HomeIndex b = a + 2; b < witnesses; ++b)
+        if (!(a == 0 && b + 1 == witnesses) && chance.percent(60)) no_way_.insert({a, b});
+  network.can_dial = [this](HomeIndex a, HomeIndex b) { return may_dial(a, b); };
+  network.on_arrive = [this](HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
+    if (!faulty_ || !is_agreement(type)) return true;
+    const auto again = [&] {
+      schedule.after(chance.between(Time(0), Time(3s)), [this, from, to, type, copy = to_bytes(body)] {
+        if (nodes[to]->running()) nodes[to]->hear(from, type, copy);
+      });
+    };
+    const auto dice = chance.below(100);
+    if (dice < 4) return false;           // lost
+    if (dice < 8) return again(), false;  // behind others
+    if (dice < 10) again();               // twice
+    return true;
+  };
+  found();
+}
+
+bool LedgerWorld::may_dial(HomeIndex a, HomeIndex b) const { return !no_way_.contains(std::minmax(a, b)); }
+
+void LedgerWorld::found() {
+  genesis_.nonce.fill(1);
+  genesis_.time = HomeClock::wall_begin_ms - 60'000;
+  genesis_.succession = sha256(as_bytes("nobody"));
+  std::vector<KeyPair> keys;
+  for (std::size_t i = 0; i < founders_count; ++i) {
+    founders_.push_back({"founder-" + std::to_string(i), KeyPair::generate(chance), KeyPair::generate(chance)});
+    const Founder& it = founders_.back();
+    const Registration home{
+        it.handle, it.owner.public_key(), sha256(as_bytes(it.handle)), {{it.key.node_id(), Role::admin}}};
+    genesis_.founding.push_back(make_register(home, {}, {}, it.owner, {it.key}, nullptr));
+  }
+  for (const auto& node : nodes) {
+    Registration home{
+        node->handle, node->owner.public_key(), sha256(as_bytes(node->handle)), {{node->key.node_id(), Role::admin}}};
+    genesis_.founding.push_back(make_register(home, {}, {}, node->owner, {node->key}, nullptr));
+    registered_.insert(node->handle);
+    if (!node->witness) continue;
+    keys.push_back(node->witness_key);
+    genesis_.witnesses.push_back(node->witness_key.public_key());
+  }
+  genesis = encode_genesis(genesis_, keys);
+  id = network_id_of(genesis).value();
+  reference_.emplace(Ledger::from_genesis(genesis).value());
+  const auto made = reference_->propose(genesis_.founding, genesis_.time).value();
+  std::vector<BlockView::Vote> votes;
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    votes.push_back(make_vote(made.header, 0, static_cast<std::uint32_t>(i), made.header.time, keys[i]));
+  block_1_ = encode_block(made.header, made.entries, 0, votes);
+  expect(reference_->append(block_1_).has_value(), "block 1 is good");
+  for (auto& node : nodes) {
+    Disk::put_row(node->image, Table::block, block_key(1), block_1_);
+    if (node->witness)
+      Disk::put_row(node->image, Table::meta, witness_memory_key(),
+                    Agreement::new_memory(node->witness_key.public_key(), 2));
+  }
+}
+
+LedgerNode* LedgerWorld::node_of(const NodeId& node) const {
+  for (const auto& it : nodes)
+    if (it->key.node_id() == node) return it.get();
+  return nullptr;
+}
+
+// Checking ----------------------------------------------------------------------------------------------------
+
+void LedgerWorld::fail(const std::string& what) {
+  if (report_.violations.size() < 10) report_.violations.push_back(at(schedule.now()) + "  " + what);
+  tell("BROKEN: " + what);
+}
+
+void LedgerWorld::tell(const std::string& what) {
+  if (options.verbose) fmt::print("{}  {}\n", at(schedule.now()), what);
+}
+
+void LedgerWorld::adopted(LedgerNode& node) {
+  const Ledger& ledger = node.ledger();
+  const Checkpoint head = ledger.head();
+  trace.add(head.height << 8 | node.index);
+  trace.add(head.block);
+  // It counts from when it is on disk: until then nobody is told, and a crash takes it back.
+  node.disk().when_durable([this, &node, height = head.height,
+                            here = Height{head.block, ledger.map_root(), ledger.log_root(), ledger.head_time()}] {
+    check_head(node, height, here);
+  });
+}
+
+/// A node has a new block: the one that everybody has at that height, and its state is that of everybody.
+void LedgerWorld::check_head(const LedgerNode& node, std::uint64_t height, const Height& here) {
+  const Height& first = heights_.try_emplace(height, here).first->second;
+  if (here.hash != first.hash)
+    return fail(fmt::format("two blocks at height {}: {} has {}, the first was {}", height, node.handle,
+                            here.hash.hex().substr(0, 8), first.hash.hex().substr(0, 8)));
+  if (here.map_root != first.map_root || here.log_root != first.log_root)
+    return fail(fmt::format("{} has another state at block {} than the first who had it", node.handle, height));
+  if (const auto before = heights_.find(height - 1); before != heights_.end() && before->second.time > here.time)
+    return fail(fmt::format("time went back at block {}", height));
+  tell(fmt::format("{} is at block {}", node.handle, height));
+}
+
+void LedgerWorld::died(LedgerNode& node) {
+  ++report_.crashes;
+  tell(node.handle + " died");
+  schedule.after(chance.between(Time(0), Time(10s)), [this, &node] {
+    if (node.running()) return;
+    node.start();
+    tell(node.handle + " is back");
+  });
+}
+
+std::size_t LedgerWorld::faulty_witnesses() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(nodes, [](const auto& node) { return node->witness && (node->lie || node->damaged); }));
+}
+
+// What happens ------------------------------------------------------------------------------------------------
+
+Bytes LedgerWorld::make_entry(LedgerNode& from) {
+  const Ledger& ledger = from.ledger();
+  const auto pick = chance.below(10);
+  if (pick < 2) {
+    auto record = *ledger.handle(from.handle);
+    ++record.version;
+    record.profile = chance.id<Hash>();
+    return make_update(record, id, ledger.head(), from.owner, {});
+  }
+  // Two may want one name, and a founder may have let in as many as it may.
+  const auto number = pick < 4 && next_name_ > 0 ? next_name_ - 1 : next_name_++;
+  return make_registration(from, fmt::format("new-{}", number), chance.below(founders_count - 1));
+}
+
+Bytes LedgerWorld::make_registration(LedgerNode& from, const std::string& name, std::size_t founder) {
+  const Founder& inviter = founders_[founder];
+  const KeyPair token = KeyPair::generate(chance), owner = KeyPair::generate(chance), key = KeyPair::generate(chance);
+  const Checkpoint head = from.ledger().head();
+  const Grant grant{id,   inviter.handle,       token.public_key(), 1, HomeClock::wall_begin_ms + 86'400'000,
+                    head, inviter.key.node_id()};
+  const Invite invite{encode_grant(grant, inviter.key), token.seed(), inviter.key.node_id(), {from.address}};
+  const Registration home{name, owner.public_key(), chance.id<Hash>(), {{key.node_id(), Role::admin}}};
+  return make_register(home, id, head, owner, {key}, &invite);
+}
+
+void LedgerWorld::submit(LedgerNode& from) {
+  if (!from.running() || from.ledger().head().height == 0) return;
+  const Bytes entry = make_entry(from);
+  const Hash hash = merkle_leaf(entry);
+  from.sync().submit(entry, [this, hash, who = from.handle](Result<std::uint64_t> height) {
+    tell(fmt::format("{} is told: {}", who, height ? fmt::format("block {}", *height) : height.error().message));
+    if (!height) return;
+    ++report_.acknowledged;
+    committed_[hash] = *height;
+  });
+  from.touch();
+}
+
+void LedgerWorld::submissions_go_on() {
+  schedule.after(chance.between(Time(200ms), Time(4s)), [this] {
+    if (!busy_) return;
+    submit(*chance.one_of(nodes));
+    submissions_go_on();
+  });
+}
+
+void LedgerWorld::faults_go_on() {
+  schedule.after(chance.between(Time(300ms), Time(5s)), [this] {
+    if (!faulty_) return;
+    fault();
+    faults_go_on();
+  });
+}
+
+void LedgerWorld::fault() {
+  LedgerNode& node = *chance.one_of(nodes);
+  const auto several = nodes.size() > 1;
+  switch (chance.below(10)) {
+    case 0:
+    case 1:
+    case 2: node.crash(chance.percent(50)); break;
+    case 3:
+    case 4:
+      if (several) {
+        std::set<HomeIndex> side;
+        for (const auto& it : nodes)
+          if (chance.percent(50)) side.insert(it->index);
+        const Time until = schedule.now() + chance.between(Time(1s), Time(15s));
+        tell("partition");
+        network.partition(side, until);
+      }
+      break;
+    case 5: network.break_one(); break;
+    case 6:
+      if (node.running()) {
+        node.disk().set_full(true);
+        schedule.after(chance.between(Time(100ms), Time(5s)), [&node] {
+          if (node.running()) node.disk().set_full(false);
+        });
+      }
+      break;
+    case 7: node.clock.wrong_by = std::chrono::milliseconds(chance.between(-25'000, 25'000)); break;
+    case 8:  // everybody at once
+      if (chance.percent(20))
+        for (const auto& it : nodes) it->crash(true);
+      break;
+    default: {
+      // A bit of its votes or blocks turns. A witness that lost either counts as faulty; more than a third never are.
+      if (node.lie || nodes.size() == 1 || (node.witness && genesis_.witnesses.size() == 1)) break;
+      if (node.witness && !node.damaged && faulty_witnesses() >= faults_of(genesis_.witnesses.size())) break;
+      if (!node.running()) break;
+      node.damaged = true;
+      ++report_.damages;
+      if (chance.percent(50))
+        node.disk().flip_bit({Table::block});
+      else
+        node.disk().flip_bit({Table::meta});
+      tell(node.handle + "'s disk is damaged");
+      node.crash(true);
+    }
+  }
+}
+
+void LedgerWorld::heal() {
+  faulty_ = busy_ = false;
+  network.heal();
+  tell("healed");
+  std::uint64_t newest = 0;
+  for (const auto& [height, block] : heights_) newest = std::max(newest, height);
+  for (const auto& node : nodes) {
+    if (!node->running()) node->start();
+    node->disk().set_full(false);
+    node->disk_speed = {};
+  }
+  // The operators look at their witnesses, some at once.
+  for (const auto& node : nodes)
+    if (node->damaged && node->witness && chance.percent(50)) {
+      tell(node->handle + " may vote again");
+      (void)node->sync().let_witness_vote(std::max<std::uint64_t>(newest, 1) + 2);
+    }
+}
+
+bool LedgerWorld::all_have(const std::string& handle) const {
+  return std::ranges::all_of(
+      nodes, [&](const auto& node) { return node->running() && node->ledger().handle(handle) != nullptr; });
+}
+
+LedgerReport LedgerWorld::run() {
+  for (const auto& node : nodes) schedule.after(chance.between(Time(0), Time(1s)), [&node] { node->start(); });
+  faulty_ = options.faults;
+  const Time faults_end = Time(2s) + chance.between(Time(5s), Time(45s));
+  busy_ = true;
+  submissions_go_on();
+  if (faulty_) faults_go_on();
+  while (schedule.step(faults_end) && report_.violations.empty()) {
+  }
+  if (!report_.violations.empty()) return report();
+  heal();
+  // One more registration, whoever's, commits everywhere within the bound.
+  const Time healed = schedule.now();
+  const std::string name = fmt::format("new-{}", ++next_name_);
+  ++next_name_;
+  bool waits = false;
+  Time next{};
+  while (report_.violations.empty()) {
+    if (all_have(name)) break;
+    if (schedule.now() > healed + bound) {
+      fail(fmt::format("what was handed in after the heal is not committed everywhere within {} s", bound / 1s));
+      for (const auto& node : nodes)
+        tell(fmt::format("{} at block {}{}: {}, round {}, {} waiting, {}", node->handle, node->ledger().head().height,
+                         node->lie ? " (liar)" : "", node->sync().status().text(), node->sync().status().round,
+                         node->sync().status().waiting, node->sync().status().refusal));
+      break;
+    }
+    // Who is told that nobody is in reach, or that its head is too old, tries again, as a person would.
+    if (!waits && schedule.now() >= next) {
+      next = schedule.now() + 2s;
+      LedgerNode& from = *chance.one_of(nodes);
+      if (from.running() && from.ledger().head().height > 0) {
+        waits = true;
+        from.sync().submit(make_registration(from, name, founders_count - 1),
+                           [this, &waits, who = from.handle](Result<std::uint64_t> height) {
+                             tell(fmt::format("{} is told at the end: {}", who,
+                                              height ? fmt::format("block {}", *height) : height.error().message));
+                             if (!height) waits = false;
+                           });
+        from.touch();
+      }
+    }
+    schedule.step(schedule.now() + 100ms);
+  }
+  report_.commit = schedule.now() - healed;
+  return report();
+}
+
+LedgerReport LedgerWorld::rest(Time time) {
+  for (const auto& node : nodes) node->start();
+  while (schedule.step(time) && report_.violations.empty()) {
+  }
+  return report();
+}
+
+/// Replays the longest chain from the genesis, as somebody new would, and compares.
+LedgerReport LedgerWorld::report() {
+  LedgerNode* longest = nullptr;
+  for (const auto& node : nodes)
+    if (node->running() && (!longest || node->ledger().head().height > longest->ledger().head().height))
+      longest = node.get();
+  std::set<std::string> names = registered_;
+  std::map<Hash, std::uint64_t> entries;
+  if (longest && report_.violations.empty()) {
+    auto& disk = longest->disk();
+    std::uint64_t next = 1;
+    (void)disk.scan(Table::block, {}, {},
+                    [&](ByteView, ByteView bytes) {
+                      const auto block = decode_block(bytes);
+                      if (!block) return fail("a stored block is malformed"), false;
+                      report_.rounds += block->round;
+                      for (const auto& entry : block->entries) {
+                        entries[merkle_leaf(entry)] = next;
+                        ++report_.entries;
+                        const auto view = describe_entry(entry);
+                        if (view && next > 1 && view->kind == "register" && !names.insert(view->handle).second)
+                          fail("two owners of " + view->handle);
+                      }
+                      if (next > 1)
+                        if (auto good = reference_->append(bytes); !good)
+                          return fail("a replay refuses a block: " + good.error().message), false;
+                      ++next;
+                      return true;
+                    },
+                    {});
+    if (report_.violations.empty() && heights_.contains(reference_->head().height) &&
+        heights_.at(reference_->head().height).map_root != reference_->map_root())
+      fail("a replay comes to another state");
+    for (const auto& [hash, height] : committed_)
+      if (next > height && (!entries.contains(hash) || entries.at(hash) != height))
+        fail(fmt::format("an entry that was told to be in block {} is not", height));
+  }
+  report_.hash = trace.hash();
+  report_.steps = schedule.steps();
+  report_.blocks = heights_.empty() ? 1 : heights_.rbegin()->first;
+  report_.frames = network.stats().frames;
+  report_.witnesses = genesis_.witnesses.size();
+  report_.followers = nodes.size() - report_.witnesses;
+  for (const auto& node : nodes) {
+    report_.liars += node->lie.has_value();
+    if (node->running()) report_.caught += node->sync().double_votes().size();
+  }
+  report_.lasted = schedule.now();
+  return report_;
+}
+
+}  // namespace diot::sim

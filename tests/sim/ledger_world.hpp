@@ -1,0 +1,209 @@
+#pragma once
+// A world of witnesses and followers of one ledger: the real agreement, ledger and sync, over simulated disks, links and
+// clocks, with liars among the witnesses.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/retained.hpp"
+#include "dht/ledger_sync.hpp"
+#include "tests/sim/disk.hpp"
+#include "tests/sim/network.hpp"
+#include "tests/sim/schedule.hpp"
+
+namespace diot::sim {
+
+enum class Lie : std::uint8_t {
+  silent,    ///< says nothing
+  waver,     ///< votes differently to everybody, and proposes two blocks
+  withhold,  ///< tells its votes to some only
+  stale,     ///< votes on old and far rounds and heights
+  garbage,   ///< sends back what it heard with a bit turned
+  collude,   ///< all such liars lead half of the others to one block and half to another
+  count_
+};
+
+class LedgerWorld;
+class LedgerNode;
+
+/// A witness that does what it likes with its key. It follows the ledger like anybody else.
+class Liar {
+ public:
+  Liar(LedgerNode& node, Lie lie) : node_(node), lie_(lie) {}
+  void on_frame(FrameType type, ByteView body);
+  void tick();
+
+ private:
+  void vote(VoteKind kind, std::uint64_t height, std::uint32_t round, const Hash& block, LinkId to);
+  void react(std::uint64_t height, std::uint32_t round, const Hash& block, WallMs time);
+  void propose();
+
+  LedgerNode& node_;
+  const Lie lie_;
+  std::vector<Bytes> entries_;
+  std::map<std::uint64_t, std::vector<Hash>> blocks_;  ///< that were proposed, by height
+  std::uint64_t height_ = 0;                           ///< of what it saw last
+  std::uint32_t round_ = 0;
+  bool may_react_ = true;
+  std::set<std::pair<std::uint64_t, std::uint32_t>> proposed_;
+};
+
+/// What survives the process, and the process.
+class LedgerNode final : public LinkEvents {
+ public:
+  LedgerNode(LedgerWorld& world, HomeIndex at, std::uint64_t seed);
+
+  bool running() const { return process_ != nullptr; }
+  void start();
+  void crash(bool power_cut);
+  void touch() { process_->turn.touch(); }
+  LedgerSync& sync() { return *process_->sync; }
+  Ledger& ledger() { return process_->ledger; }
+  Disk& disk() { return process_->disk; }
+  Port& port() { return *process_->port; }
+  /// Delivers a frame once more, or later.
+  void hear(HomeIndex from, FrameType type, ByteView body);
+
+  LedgerWorld& world;
+  const HomeIndex index;
+  const std::string handle, address;
+  HomeClock clock;
+  Chance chance;
+  KeyPair key, owner, witness_key;
+  std::optional<std::uint32_t> witness;  ///< its index
+  std::optional<Lie> lie;
+  Disk::Image image;
+  Disk::Speed disk_speed;
+  bool damaged = false;  ///< its disk was
+  std::map<LinkId, HomeIndex> links;
+
+  // LinkEvents
+  Hello own_hello() override;
+  LinkClass admit(const NodeId&, const Hello&, bool) override { return LinkClass::member; }
+  void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) override;
+  void link_down(LinkId link, const NodeId& peer, const std::string& reason) override;
+  void link_frame(LinkId link, const NodeId& peer, FrameType type, ByteView body) override;
+  void link_writable(LinkId) override {}
+  void runs_twice(const RunsTwice&) override {}
+  void dial_failed(const std::string& to, const std::optional<NodeId>&, const std::string&) override {
+    dialling_.erase(to);
+  }
+
+ private:
+  struct Process {
+    explicit Process(LedgerNode& node);
+    struct NodeTurn final : Turn {
+      explicit NodeTurn(LedgerNode& of) : node(of) {}
+      void touch() override;
+      LedgerNode& node;
+      bool pending = false;
+    } turn;
+    Disk disk;
+    Ledger ledger;
+    Retained retained;
+    OverlayContext context;
+    std::unique_ptr<LedgerSync> sync;
+    std::unique_ptr<Liar> liar;
+    std::unique_ptr<Port> port;
+  };
+  void in_this_life(Time delay, void (LedgerNode::*what)());
+  void end_turn();
+  void tick();
+
+  std::unique_ptr<Process> process_;
+  std::uint64_t life_ = 0;
+  Time next_dial_{};
+  std::set<std::string> dialling_;
+};
+
+struct LedgerOptions {
+  std::uint64_t seed = 1;
+  std::size_t witnesses = 0;             ///< 0: as the seed says
+  std::optional<std::size_t> followers;  ///< so with these
+  std::optional<std::size_t> liars;      ///< more than a third: the ledger may fork, and the checker must see it
+  std::optional<Lie> lie;
+  bool faults = true;
+  bool verbose = false;
+};
+
+struct LedgerReport {
+  std::uint64_t seed = 0;
+  std::vector<std::string> violations;
+  std::uint64_t hash = 0, steps = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, caught = 0;
+  std::uint64_t acknowledged = 0, frames = 0;
+  std::size_t witnesses = 0, followers = 0, liars = 0;
+  Time lasted{}, commit{};  ///< from the heal to the last commit
+};
+
+class LedgerWorld {
+ public:
+  explicit LedgerWorld(LedgerOptions with);
+  LedgerReport run();
+  /// Only lets time pass over whole nodes, for `time`.
+  LedgerReport rest(Time time);
+
+  // For the nodes.
+  void adopted(LedgerNode& node);
+  void fail(const std::string& what);
+  void tell(const std::string& what);
+  std::uint64_t next_life() { return ++lives_; }
+  bool may_dial(HomeIndex from, HomeIndex to) const;
+  bool dies_now() { return faulty_ && chance.below(400) == 0; }
+  void died(LedgerNode& node);
+  LedgerNode* node_of(const NodeId& id) const;
+  const std::vector<PublicKey>& witness_keys() const { return genesis_.witnesses; }
+
+  const LedgerOptions options;
+  Schedule schedule;
+  Chance chance;
+  Trace trace;
+  Network network;
+  std::vector<std::unique_ptr<LedgerNode>> nodes;
+  Bytes genesis;
+  NetworkId id;
+
+ private:
+  /// Homes that take no part: each may let 5 in, and the last one does so at the end only.
+  struct Founder {
+    std::string handle;
+    KeyPair owner, key;
+  };
+  static constexpr std::size_t founders_count = 8;
+  static constexpr Time bound = 120s;  ///< from the heal to the commit of what is handed in then
+  void found();
+  void fault();
+  void faults_go_on();
+  void submissions_go_on();
+  void submit(LedgerNode& from);
+  Bytes make_entry(LedgerNode& from);
+  /// Registers a new home by an invite of a founder's.
+  Bytes make_registration(LedgerNode& from, const std::string& name, std::size_t founder);
+  void heal();
+  bool all_have(const std::string& handle) const;
+  std::size_t faulty_witnesses() const;
+  LedgerReport report();
+
+  LedgerReport report_;
+  Genesis genesis_;
+  std::vector<Founder> founders_;
+  Bytes block_1_;
+  std::optional<Ledger> reference_;  ///< replays each height's first block
+  struct Height {
+    Hash hash, map_root, log_root;
+    WallMs time = 0;
+  };
+  void check_head(const LedgerNode& node, std::uint64_t height, const Height& here);
+  std::map<std::uint64_t, Height> heights_;
+  std::map<Hash, std::uint64_t> committed_;  ///< entry → height
+  std::set<std::string> registered_;
+  std::set<std::pair<HomeIndex, HomeIndex>> no_way_;
+  bool faulty_ = false, busy_ = false;
+  std::uint64_t lives_ = 0, next_name_ = 0;
+};
+
+}  // namespace diot::sim
