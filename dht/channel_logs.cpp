@@ -75,6 +75,14 @@ std::vector<ChannelId> ChannelLogs::held() const {
   return out;
 }
 
+CutOffs ChannelLogs::ends_of(const NodeId& writer) const {
+  CutOffs out;
+  for (const auto& [id, channel] : channels_)
+    if (const auto log = channel.logs.find(writer); log != channel.logs.end() && log->second.end.cursor != Cursor{})
+      out.push_back({id, log->second.end.cursor});
+  return out;
+}
+
 // Logs -------------------------------------------------------------------------------------------------------
 
 const LogEnd* ChannelLogs::end(const ChannelId& id, const NodeId& writer) const {

@@ -54,6 +54,8 @@ class ChannelLogs {
   void close(const ChannelId& id);
   bool holds(const ChannelId& id) const { return channels_.contains(id); }
   std::vector<ChannelId> held() const;
+  /// Where the logs of a writer end, as far as they are held here.
+  CutOffs ends_of(const NodeId& writer) const;
 
   // Logs ---------------------------------------------------------------------------------------------------------
   /// nullptr: nothing is known of that log.

@@ -132,6 +132,7 @@ void Overlay::tick() {
   next_second_ = now + second;
   logs_.tick();
   remote_.tick();
+  renew_lease();
   find_catalogues();
 }
 
@@ -153,6 +154,39 @@ void Overlay::find_catalogues() {
   }
 }
 
+// The ledger -------------------------------------------------------------------------------------------------
+
+void Overlay::ledger_changed() {
+  remote_.ledger_changed();
+  // Who was a stranger when it came may be known now: its next link is a member's. Whom a block revoked is cut off by it.
+  for (const auto& [id, link] : links_) {
+    const bool known = context_.ledger.handle_of(link.peer);
+    if (link.kind == LinkClass::enrolling && !link.enrolled && known)
+      context_.links->close(id, "this node's ledger knows you now: link again");
+    if (link.kind == LinkClass::member && !known) {
+      context_.count("links closed to nodes that speak for no handle any more");
+      context_.links->close(id, "the ledger lets this node speak for no handle any more");
+    }
+  }
+}
+
+/// In the last third of the lease, so that a gateway may be off for weeks. Nodes of one handle do not ask for the same
+/// at the same time, and of two that do the ledger takes one.
+void Overlay::renew_lease() {
+  const auto days = context_.ledger.genesis().lease_days;
+  const auto now = context_.clock.monotonic();
+  if (days == 0 || now < next_renewal_) return;
+  const HandleRecord* own = context_.ledger.handle(context_.handle);
+  if (!own || !own->role_of(context_.self())) return;
+  const WallMs third = WallMs{days} * 24 * 60 * 60 * 1000 / 3;
+  if (own->lease_until > std::max(context_.clock.wall_ms(), context_.ledger.head_time()) + third) return;
+  next_renewal_ = now + std::chrono::hours(1) + std::chrono::seconds(context_.random.u64() % 3600);
+  ledger_sync_.submit(make_renew(*own, context_.network(), context_.ledger.head(), context_.node),
+                      [this](const Result<std::uint64_t>& height) {
+                        context_.count(height ? "leases renewed" : "renewals of the lease that failed");
+                      });
+}
+
 // Links ------------------------------------------------------------------------------------------------------
 
 Hello Overlay::own_hello() {
@@ -164,14 +198,6 @@ Hello Overlay::own_hello() {
   hello.agent = "diot/" DIOT_VERSION;
   if (ledger_sync_.is_witness()) hello.features |= feature_witness;
   return hello;
-}
-
-void Overlay::ledger_changed() {
-  remote_.ledger_changed();
-  // Who was a stranger when it came may be known now: its next link is a member's.
-  for (const auto& [id, link] : links_)
-    if (link.kind == LinkClass::enrolling && !link.enrolled && context_.ledger.handle_of(link.peer))
-      context_.links->close(id, "this node's ledger knows you now: link again");
 }
 
 LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {

@@ -91,6 +91,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
   const RemoteChannels& remote() const { return remote_; }
   LedgerSync& ledger_sync() { return ledger_sync_; }
   const Peers& peers() const { return peers_; }
+  /// What of a node's logs is held here: where a revocation may cut them off.
+  CutOffs ends_of(const NodeId& writer) const { return logs_.ends_of(writer); }
   const Counters& counters() const { return context_.counters; }
   const std::string& handle() const { return context_.handle; }
   /// The handle whose home founded the network, and is its registrar while there is one witness.
@@ -107,6 +109,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   void enrol(LinkId id, Link& link, ByteView body);
   Result<void> check_enrolment(const Link& link, ByteView body) const;
   void ledger_changed();
+  void renew_lease();
   void begin_incarnation(std::uint64_t above = 0);
   void on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions);
   void on_batch(LinkId link, const wire::HeldBatch& held);
@@ -125,6 +128,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   std::map<NodeId, WallMs> copied_peers_;
   Monotonic next_second_{};
   Monotonic next_catalogue_lookup_{};
+  Monotonic next_renewal_{};
   std::uint64_t node_record_seq_ = 0;
 };
 

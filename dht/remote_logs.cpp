@@ -47,8 +47,11 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   }
   join->second.joined = true;
   join->second.before = false;
-  for (const auto& position : heads.positions) {
-    if (!context_.speaks_for(position.writer, channel.handle)) continue;
+  for (auto position : heads.positions) {
+    const auto right = context_.ledger.right_to_write(channel.handle, position.writer, heads.channel);
+    if (right.extent == WriterRight::Extent::nothing) continue;
+    const bool cut = right.extent == WriterRight::Extent::up_to && is_behind(right.last, position.cursor);
+    if (cut) position.cursor = right.last;  // a revoked node's log ends there, whatever lies behind
     join->second.ends[position.writer] = position.cursor;
     if (channel.followed.contains(position.writer)) {
       // Another member told us where to begin while this one was asked: it goes on from its own end, perhaps behind a gap.
@@ -57,6 +60,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
         on_missing(link, heads.channel, channel, position.writer);
       continue;
     }
+    if (cut) continue;  // nothing more will come of it
     auto told = believed(heads.channel, position, peer);
     if (!told) {
       context_.count("places in logs not believed");
@@ -83,7 +87,11 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   const BatchHeader& header = batch.header;
   Channel* channel = joined(link, header.channel);
   if (!channel) return context_.count("batches of channels not joined");
-  if (!context_.speaks_for(header.writer, channel->handle)) return context_.count("batches of strangers");
+  const auto right = context_.ledger.right_to_write(channel->handle, header.writer, header.channel);
+  if (right.extent == WriterRight::Extent::nothing) return context_.count("batches of strangers");
+  if (right.extent == WriterRight::Extent::up_to &&
+      (header.stream == Stream::live || !right.allows(header.incarnation, header.last_seq(), batch.header_hash)))
+    return context_.count("batches of revoked nodes");
   if (batch.body.empty()) {
     const Join& join = channel->joins.at(link);
     const auto peer = links_.find(link);
@@ -374,7 +382,8 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
     if (!proven || proven->header.channel != values.channel || !proven->record.retain ||
         proven->record.kind != RecordKind::message || !keeps(*channel, proven->record.topic) ||
-        !context_.speaks_for(proven->header.writer, channel->handle)) {
+        !context_.ledger.right_to_write(channel->handle, proven->header.writer, values.channel)
+             .allows(proven->header.incarnation, proven->header.last_seq(), proven->header_hash)) {
       context_.count("retained values refused");
       continue;
     }

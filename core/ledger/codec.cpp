@@ -3,6 +3,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <set>
+
 #include "core/crypto.hpp"
 #include "core/ledger/limits.hpp"
 
@@ -54,6 +56,74 @@ Persons read_persons(PackReader& in, std::string& error) {
       if (other_key == key) error = fmt::format("the persons '{}' and '{}' have the same key", other, name);
     out.emplace_back(name, key);
   }
+  return out;
+}
+
+void write_cut_offs(PackWriter& out, const CutOffs& cut_offs) {
+  out.array(cut_offs.size());
+  for (const auto& [channel, last] : cut_offs) {
+    out.array(5);
+    out.bin(channel);
+    out.uint(last.incarnation.number);
+    out.uint(last.incarnation.random);
+    out.uint(last.seq);
+    out.bin(last.header);
+  }
+}
+
+CutOffs read_cut_offs(PackReader& in, std::string& error) {
+  CutOffs out;
+  for (auto left = in.array(limits::cut_offs_per_entry_max); left > 0 && in.ok(); --left) {
+    CutOff cut_off;
+    in.array_of(5);
+    cut_off.channel = in.id<ChannelId>();
+    cut_off.last.incarnation.number = in.uint();
+    cut_off.last.incarnation.random = in.uint();
+    cut_off.last.seq = in.uint();
+    cut_off.last.header = in.id<Hash>();
+    if (!in.ok()) break;
+    if (!out.empty() && cut_off.channel <= out.back().channel) error = "its channels are not in ascending order";
+    out.push_back(cut_off);
+  }
+  return out;
+}
+
+void write_witnesses(PackWriter& out, const WitnessSet& witnesses) {
+  out.array(2);
+  out.uint(witnesses.fragile);
+  out.array(witnesses.members.size());
+  for (const auto& [key, node] : witnesses.members) {
+    out.array(2);
+    out.bin(key);
+    out.bin(node);
+  }
+}
+
+WitnessSet read_witnesses(PackReader& in, std::string& error) {
+  WitnessSet out;
+  in.array_of(2);
+  out.fragile = in.uint(1) == 1;
+  std::set<PublicKey> keys;
+  std::set<NodeId> nodes;
+  for (auto left = in.array(limits::witnesses_max); left > 0 && in.ok(); --left) {
+    Witness witness;
+    in.array_of(2);
+    witness.key = in.id<PublicKey>();
+    witness.node = in.id<NodeId>();
+    if (in.ok() && (!keys.insert(witness.key).second || !nodes.insert(witness.node).second))
+      error = "it names a witness or its node twice";
+    out.members.push_back(witness);
+  }
+  if (!in.ok() || !error.empty()) return out;
+  if (out.members.empty()) {
+    error = "it names no witness";
+    return out;
+  }
+  const bool few = out.members.size() < limits::solid_witnesses_min;
+  if (few && !out.fragile)
+    error = fmt::format("{} witnesses: fewer than 4 do not survive the failure of one, and must be accepted as fragile",
+                        out.members.size());
+  if (!few && out.fragile) error = "4 or more witnesses are not fragile";
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/clock.hpp"
 #include "core/ledger/handle.hpp"
+#include "core/ledger/witness.hpp"
 #include "core/msgpack.hpp"
 #include "core/share.hpp"
 
@@ -17,6 +18,14 @@ NodeRoles read_nodes(PackReader& in, std::string& error);
 
 void write_persons(PackWriter& out, const Persons& persons);
 Persons read_persons(PackReader& in, std::string& error);
+
+void write_cut_offs(PackWriter& out, const CutOffs& cut_offs);
+CutOffs read_cut_offs(PackReader& in, std::string& error);
+
+/// [fragile, [[key, NodeId], …]]
+void write_witnesses(PackWriter& out, const WitnessSet& witnesses);
+/// 1 to 100, no key and no node twice, four or more unless `fragile`.
+WitnessSet read_witnesses(PackReader& in, std::string& error);
 
 inline void write_checkpoint(PackWriter& out, const Checkpoint& checkpoint) {
   out.uint(checkpoint.height);

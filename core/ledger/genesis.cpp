@@ -114,7 +114,7 @@ Result<Genesis> decode_genesis(ByteView bytes) {
   if (out->founding.empty()) return fail(Errc::invalid, "genesis: it has no founding entry, so nobody could invite");
 
   const LedgerState empty(*out, NetworkId(sha256(signed_bytes).bytes), sha256(bytes));
-  LedgerDraft draft(empty, out->time);
+  LedgerDraft draft(empty, out->time, nullptr);
   for (std::size_t i = 0; i < out->founding.size(); ++i) {
     const auto added = decode_entry(out->founding[i]).and_then([&](const Entry& entry) { return draft.add(entry); });
     if (!added)

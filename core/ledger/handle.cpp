@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "core/ledger/codec.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -16,11 +18,22 @@ std::optional<Role> HandleRecord::role_of(const NodeId& node) const {
   return at->second;
 }
 
+WallMs HandleRecord::free_from() const {
+  const auto end = released != 0 ? released : lease_until;
+  return end == 0 ? 0 : end + static_cast<WallMs>(std::chrono::milliseconds(limits::grace_period).count());
+}
+
+bool HandleRecord::is_revoked(const NodeId& node) const {
+  return std::ranges::find(revoked, node, &Revocation::node) != revoked.end();
+}
+
 Bytes encode_handle(const HandleRecord& record) {
+  // Most records have none of what version 2 adds, and stay in the short form.
+  const bool plain = record.guardians.who.empty() && !record.recovery && record.revoked.empty() && record.released == 0;
   Bytes bytes;
   PackWriter out(bytes);
-  out.array(12);
-  out.uint(1);
+  out.array(plain ? 12 : 16);
+  out.uint(plain ? 1 : 2);
   out.str(record.handle);
   out.bin(record.register_entry);
   out.bin(record.owner);
@@ -32,6 +45,33 @@ Bytes encode_handle(const HandleRecord& record) {
   out.uint(record.height);
   out.uint(record.registered);
   out.uint(record.lease_until);
+  if (plain) return bytes;
+  out.array(2);
+  out.uint(record.guardians.threshold);
+  out.array(record.guardians.who.size());
+  for (const auto& guardian : record.guardians.who) {
+    out.array(2);
+    out.str(guardian.handle);
+    out.bin(guardian.register_entry);
+  }
+  if (const auto& recovery = record.recovery) {
+    out.array(5);
+    out.bin(recovery->owner);
+    out.bin(recovery->next_key);
+    ledger_codec::write_nodes(out, recovery->nodes);
+    out.uint(recovery->due);
+    out.uint(recovery->cancellable);
+  } else {
+    out.nil();
+  }
+  out.array(record.revoked.size());
+  for (const auto& revocation : record.revoked) {
+    out.array(3);
+    out.bin(revocation.node);
+    out.uint(revocation.height);
+    out.bin(revocation.cut_offs);
+  }
+  out.uint(record.released);
   return bytes;
 }
 
@@ -58,17 +98,38 @@ Result<HandleRecord> decode_handle(ByteView bytes) {
 }
 
 // A rule of the ledger: a change needs a new rules_version.
-static constexpr std::array<std::string_view, 19> reserved = {
-    // words of a share's policy, where they would be ambiguous among handles
-    "all", "everyone", "local", "nobody", "none", "owner", "protected", "public", "secure", "totp", "trusted",
-    // names that pass for the software, its operators or this machine
-    "admin", "diot", "localhost", "root", "security", "support", "sys", "system"};
+static constexpr auto reserved = std::to_array<std::string_view>(
+    {// words of a share's policy, where they would be ambiguous among handles
+     "all", "everyone", "local", "nobody", "none", "owner", "protected", "public", "secure", "totp", "trusted",
+     // names that pass for the software, its operators or this machine
+     "admin", "administrator", "diot", "help", "localhost", "mqtt", "official", "operator", "registrar", "root",
+     "security", "support", "sys", "system", "witness"});
+
+std::string skeleton_of(std::string_view handle) {
+  std::string out;
+  for (const char c : handle) {
+    if (c == '-') continue;
+    out += c == '0' ? 'o' : c == '1' || c == 'i' ? 'l' : c;
+    if (out.ends_with("rn"))
+      out.replace(out.size() - 2, 2, "m");
+    else if (out.ends_with("vv"))
+      out.replace(out.size() - 2, 2, "w");
+  }
+  return out;
+}
 
 Result<void> check_registrable(std::string_view handle) {
   if (auto valid = check_handle(handle); !valid) return valid;
-  if (std::ranges::find(reserved, handle) != reserved.end())
-    return fail(Errc::invalid,
-                fmt::format("'{}' is reserved and nobody's handle: choose another with --handle", handle));
+  const auto skeleton = skeleton_of(handle);
+  for (const auto word : reserved) {
+    if (handle == word)
+      return fail(Errc::invalid,
+                  fmt::format("'{}' is reserved and nobody's handle: choose another with --handle", handle));
+    if (skeleton == skeleton_of(word))
+      return fail(Errc::invalid, fmt::format("'{}' looks like '{}', which is reserved and nobody's handle: choose "
+                                             "another with --handle",
+                                             handle, word));
+  }
   return {};
 }
 

@@ -7,14 +7,14 @@
 
 #include "core/ledger/limits.hpp"
 #include "core/ledger/state.hpp"
+#include "core/ledger/work_stamp.hpp"
 #include "core/merkle.hpp"
 
 namespace diot {
 
-static constexpr std::uint32_t known_rules_version = 1;
-
 /// What a block takes besides its entries at most: header, votes and the frame around them, and 3 bytes per entry.
 static constexpr std::size_t block_overhead_max = 1024 + limits::witnesses_max * 96 + limits::block_entries_max * 3;
+static constexpr auto succession_is_apart = "a succession is decided by the new witnesses, in a block of its own";
 static_assert(limits::genesis_bytes_max + block_overhead_max <= limits::block_bytes_max, "block 1 holds the founding");
 
 struct Ledger::Impl {
@@ -23,8 +23,10 @@ struct Ledger::Impl {
 
   LedgerState state;
   MerkleFrontier log;  ///< over the entries' hashes
-  SparseMap map;       ///< SHA-256(handle) → SHA-256(record)
+  SparseMap map;       ///< SHA-256(handle) → SHA-256(record), and the network record once anything changed it
   Hash log_root, map_root;
+  std::vector<PublicKey> witnesses = state.record.witnesses.keys();  ///< decide the next block
+  GoodStamps good_stamps;
 
   /// The newest block that was proposed or judged on top of the head, and what it makes of the state: mostly it is the
   /// next one, and its entries' signatures need not be checked again.
@@ -43,27 +45,41 @@ struct Ledger::Impl {
 
   /// Puts the draft's records into the map. `unmap` takes them out again.
   void remap(const LedgerDraft& draft) {
-    for (const auto& [handle, record] : draft.changed())
-      map.set(sha256(as_bytes(handle)), sha256(encode_handle(record)));
+    for (const auto& [handle, record] : draft.changed()) put(handle, record ? &*record : nullptr);
+    put(draft.record());
   }
   void unmap(const LedgerDraft& draft) {
     for (const auto& [handle, record] : draft.changed()) {
-      const auto key = sha256(as_bytes(handle));
-      if (const auto before = state.handles.find(handle); before != state.handles.end())
-        map.set(key, sha256(encode_handle(before->second)));
-      else
-        map.erase(key);
+      const auto before = state.handles.find(handle);
+      put(handle, before != state.handles.end() ? &before->second : nullptr);
     }
+    put(state.record);
+  }
+  void put(const std::string& handle, const HandleRecord* record) {
+    const auto key = sha256(as_bytes(handle));
+    if (record)
+      map.set(key, sha256(encode_handle(*record)));
+    else
+      map.erase(key);
+  }
+  void put(const NetworkRecord& record) {
+    if (record.epoch != 0 || !record.liars.empty())
+      map.set(network_record_key(), sha256(encode_network(record)));
+    else
+      map.erase(network_record_key());
   }
 
-  Result<void> check_header(const BlockHeader& header, std::size_t entries) const;
+  /// Errc::not_available if the next block goes by rules that this program does not know.
+  Result<void> check_rules() const;
+  /// `deciders`: whose votes decide the block.
+  Result<void> check_header(const BlockHeader& header, std::size_t entries,
+                            const std::vector<PublicKey>& deciders) const;
   /// Judges the entries and both roots. If all is well, `draft`, `log_after` and `map` are what the block makes of the
   /// state; else the map is as before.
   Result<void> judge(const BlockHeader& header, const std::vector<Bytes>& entries, LedgerDraft& draft,
                      MerkleFrontier& log_after);
-  Result<void> append(const BlockView& block);
+  Result<void> append(const BlockView& block, StampCheck stamps);
   Proposal proposal(LedgerDraft draft, std::vector<Bytes> entries, MerkleFrontier log_after, WallMs time);
-  Result<Bytes> decide(const Proposal& proposal, const KeyPair& witness) const;
   Result<void> check_sole_witness(const KeyPair& witness) const;
 };
 
@@ -75,13 +91,15 @@ Ledger::~Ledger() = default;
 Result<Ledger> Ledger::from_genesis(ByteView bytes) {
   auto genesis = decode_genesis(bytes);
   if (!genesis) return tl::unexpected(genesis.error());
-  if (genesis->rules_version != known_rules_version)
+  if (!knows_rules(genesis->rules_version))
     return fail(Errc::not_available,
                 fmt::format("this network goes by rules version {}, and this diot knows version {}: "
                             "install a newer one",
                             genesis->rules_version, known_rules_version));
-  if (genesis->admission != Admission::invite)
-    return fail(Errc::not_available, "networks of open admission are not available yet");
+  if (genesis->admission == Admission::open && genesis->witnesses.size() < limits::solid_witnesses_min)
+    return fail(Errc::invalid, "a network that is open to everybody has 4 or more witnesses");
+  if (genesis->admission == Admission::open && genesis->lease_days == 0)
+    return fail(Errc::invalid, "a network that is open to everybody has leases, or names would be gone for ever");
   const auto network = network_id_of(bytes);
   if (!network) return tl::unexpected(network.error());
   return Ledger(std::make_unique<Impl>(std::move(*genesis), *network, sha256(bytes)));
@@ -92,7 +110,10 @@ const Genesis& Ledger::genesis() const { return impl_->state.genesis; }
 Checkpoint Ledger::head() const { return {impl_->state.height(), impl_->state.head().hash}; }
 WallMs Ledger::head_time() const { return impl_->state.head().time; }
 std::uint64_t Ledger::entry_count() const { return impl_->log.size(); }
-const std::vector<PublicKey>& Ledger::witnesses() const { return impl_->state.genesis.witnesses; }
+const std::vector<PublicKey>& Ledger::witnesses() const { return impl_->witnesses; }
+const WitnessSet& Ledger::witnesses_at(std::uint64_t height) const { return impl_->state.witnesses_at(height); }
+const NetworkRecord& Ledger::network_record() const { return impl_->state.record; }
+Result<void> Ledger::can_go_on() const { return impl_->check_rules(); }
 const Hash& Ledger::log_root() const { return impl_->log_root; }
 const Hash& Ledger::map_root() const { return impl_->map_root; }
 const Handles& Ledger::handles() const { return impl_->state.handles; }
@@ -104,7 +125,20 @@ const HandleRecord* Ledger::handle(std::string_view name) const {
 SparseProof Ledger::prove(std::string_view handle) const { return impl_->map.prove(sha256(as_bytes(handle))); }
 const HandleRecord* Ledger::handle_of(const NodeId& node) const {
   const auto at = impl_->state.of_node.find(node);
-  return at == impl_->state.of_node.end() ? nullptr : at->second;
+  return at == impl_->state.of_node.end() ? nullptr : handle(at->second);
+}
+WriterRight Ledger::right_to_write(std::string_view name, const NodeId& writer, const ChannelId& channel) const {
+  const auto* record = handle(name);
+  if (!record) return {};
+  if (record->role_of(writer)) return {WriterRight::Extent::all, {}};
+  if (!record->is_revoked(writer)) return {};
+  const auto of_handle = impl_->state.cut_offs.find(record->handle);
+  if (of_handle == impl_->state.cut_offs.end()) return {};
+  const auto of_node = of_handle->second.find(writer);
+  if (of_node == of_handle->second.end()) return {};
+  const auto at = std::ranges::lower_bound(of_node->second, channel, {}, &CutOff::channel);
+  if (at == of_node->second.end() || at->channel != channel) return {};
+  return {WriterRight::Extent::up_to, at->last};
 }
 std::uint32_t Ledger::uses_of(const PublicKey& token) const {
   const auto at = impl_->state.token_uses.find(token);
@@ -117,17 +151,27 @@ std::optional<Hash> Ledger::block_at(std::uint64_t height) const {
 
 // Judging --------------------------------------------------------------------------------------------------------
 
-Result<void> Ledger::Impl::check_header(const BlockHeader& header, std::size_t entries) const {
+Result<void> Ledger::Impl::check_rules() const {
+  const auto version = state.record.rules_version;
+  if (knows_rules(version)) return {};
+  return fail(Errc::not_available,
+              fmt::format("from block {} on this network goes by rules version {}, and this diot knows version {}: "
+                          "install a newer one; until then the ledger stands still here, and everything else goes on",
+                          state.height() + 1, version & ~test_rules, known_rules_version));
+}
+
+Result<void> Ledger::Impl::check_header(const BlockHeader& header, std::size_t entries,
+                                        const std::vector<PublicKey>& deciders) const {
+  if (auto known = check_rules(); !known) return known;
   if (header.network != state.network) return fail(Errc::invalid, "it is of another network");
   if (header.height != state.height() + 1)
     return fail(Errc::invalid, fmt::format("it says that it is block {}", header.height));
-  if (header.rules_version != state.genesis.rules_version)
-    return fail(Errc::not_available,
-                fmt::format("it goes by rules version {}: install a newer diot", header.rules_version));
+  if (header.rules_version != state.record.rules_version)
+    return fail(Errc::invalid, fmt::format("it says that it goes by rules version {}, and version {} is in force",
+                                           header.rules_version, state.record.rules_version));
   if (header.previous != state.head().hash) return fail(Errc::invalid, "it does not follow the block before it");
   if (header.time < state.head().time) return fail(Errc::invalid, "its time is before that of the block before it");
-  const auto witnesses = witness_set_hash(state.genesis.witnesses);
-  if (header.witnesses != witnesses || header.next_witnesses != witnesses)
+  if (header.witnesses != witness_set_hash(deciders))
     return fail(Errc::invalid, "it names other witnesses than the ledger");
   if (header.entries != log.size() + entries)
     return fail(Errc::invalid, fmt::format("it counts {} entries, there are {}", header.entries, log.size() + entries));
@@ -138,37 +182,54 @@ Result<void> Ledger::Impl::judge(const BlockHeader& header, const std::vector<By
                                  MerkleFrontier& log_after) {
   if (state.height() == 0 && entries != state.genesis.founding)
     return fail(Errc::invalid, "block 1 does not hold exactly the founding entries of the genesis");
+  draft.begin();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const auto entry = decode_entry(entries[i]);
     const auto added = entry.and_then([&](const Entry& decoded) { return draft.add(decoded); });
     if (!added)
       return fail(added.error().code,
-                  fmt::format("entry {}{}: {}", i, entry ? " ('" + entry->handle() + "')" : "", added.error().message));
+                  fmt::format("entry {}{}: {}", i,
+                              entry && !entry->handle().empty() ? fmt::format(" ('{}')", entry->handle()) : "",
+                              added.error().message));
     log_after.append(entry->hash);
   }
+  draft.finish();
+  if (header.next_witnesses != witness_set_hash(draft.record().witnesses.keys()))
+    return fail(Errc::invalid, "it names other witnesses of the next block than the ledger");
   if (header.log_root != log_after.root()) return fail(Errc::invalid, "its log root is not that of the entries");
   remap(draft);
   if (header.map_root != map.root()) {
     unmap(draft);
-    return fail(Errc::invalid, "its map root is not that of the handles");
+    return fail(Errc::invalid, "its map root is not that of the records");
   }
   return {};
 }
 
-Result<void> Ledger::Impl::append(const BlockView& block) {
-  if (auto valid = check_header(block.header, block.entries.size()); !valid) return valid;
-  if (auto decided = check_votes(block, state.genesis.witnesses); !decided) return decided;
+/// Of a block with a succession, which stands alone, the new witnesses; of any other those that are in office.
+static std::optional<std::vector<PublicKey>> successors(const std::vector<Bytes>& entries) {
+  if (entries.size() != 1) return std::nullopt;
+  const auto entry = decode_entry(entries[0]);
+  const auto* body = entry ? std::get_if<SuccessionBody>(&entry->body) : nullptr;
+  if (!body) return std::nullopt;
+  return body->witnesses.keys();
+}
+
+Result<void> Ledger::Impl::append(const BlockView& block, StampCheck stamps) {
+  const auto deciders = successors(block.entries).value_or(witnesses);
+  if (auto valid = check_header(block.header, block.entries.size(), deciders); !valid) return valid;
+  if (auto decided = check_votes(block, deciders); !decided) return decided;
   if (was_judged(block)) {
     remap(judged->draft);
   } else {
-    judged.emplace(Judged{block.hash, LedgerDraft(state, block.header.time), log});
+    judged.emplace(Judged{
+        block.hash, LedgerDraft(state, block.header.time, stamps == StampCheck::all ? &good_stamps : nullptr), log});
     if (auto valid = judge(block.header, block.entries, judged->draft, judged->log_after); !valid) {
       judged.reset();
       return valid;
     }
   }
-  judged->draft.commit(state);
-  state.blocks.push_back({block.hash, block.header.time});
+  judged->draft.commit(state, block.hash);
+  witnesses = state.record.witnesses.keys();
   log = std::move(judged->log_after);
   judged.reset();
   log_root = block.header.log_root;
@@ -176,10 +237,10 @@ Result<void> Ledger::Impl::append(const BlockView& block) {
   return {};
 }
 
-Result<void> Ledger::append(ByteView bytes) {
+Result<void> Ledger::append(ByteView bytes, StampCheck stamps) {
   const auto height = impl_->state.height() + 1;
   return decode_block(bytes)
-      .and_then([&](const BlockView& block) { return impl_->append(block); })
+      .and_then([&](const BlockView& block) { return impl_->append(block, stamps); })
       .map_error([&](const Error& error) {
         return Error{error.code, fmt::format("block {}: {}", height, error.message)};
       });
@@ -190,8 +251,9 @@ Result<void> Ledger::check_proposal(const BlockHeader& header, const std::vector
   for (const auto& entry : entries) bytes += entry.size();
   if (entries.size() > limits::block_entries_max || bytes > limits::block_bytes_max - block_overhead_max)
     return fail(Errc::limit, "it has more entries than a block and its votes can hold");
-  if (auto valid = impl_->check_header(header, entries.size()); !valid) return valid;
-  Impl::Judged judged{block_hash(header), LedgerDraft(impl_->state, header.time), impl_->log};
+  if (auto valid = impl_->check_header(header, entries.size(), impl_->witnesses); !valid) return valid;
+  if (successors(entries)) return fail(Errc::not_permitted, succession_is_apart);
+  Impl::Judged judged{block_hash(header), LedgerDraft(impl_->state, header.time, &impl_->good_stamps), impl_->log};
   if (auto valid = impl_->judge(header, entries, judged.draft, judged.log_after); !valid) return valid;
   impl_->unmap(judged.draft);
   impl_->judged.emplace(std::move(judged));
@@ -202,23 +264,27 @@ Result<void> Ledger::check_entry(ByteView bytes, WallMs now) const {
   const auto& state = impl_->state;
   if (state.height() == 0)
     return fail(Errc::not_permitted, "block 1 holds the founding entries only, and is not there yet");
-  return decode_entry(bytes).and_then(
-      [&](const Entry& entry) { return LedgerDraft(state, std::max(now, state.head().time)).add(entry); });
+  if (auto known = impl_->check_rules(); !known) return known;
+  return decode_entry(bytes).and_then([&](const Entry& entry) {
+    return LedgerDraft(state, std::max(now, state.head().time), &impl_->good_stamps).add(entry);
+  });
 }
 
 // Making ---------------------------------------------------------------------------------------------------------
 
 Ledger::Proposal Ledger::Impl::proposal(LedgerDraft draft, std::vector<Bytes> entries, MerkleFrontier log_after,
                                         WallMs time) {
+  draft.finish();
   Proposal out;
-  out.header.rules_version = state.genesis.rules_version;
+  out.header.rules_version = state.record.rules_version;
   out.header.network = state.network;
   out.header.height = state.height() + 1;
   out.header.time = time;
   out.header.previous = state.head().hash;
   out.header.entries = log_after.size();
   out.header.log_root = log_after.root();
-  out.header.witnesses = out.header.next_witnesses = witness_set_hash(state.genesis.witnesses);
+  out.header.witnesses = witness_set_hash(successors(entries).value_or(witnesses));
+  out.header.next_witnesses = witness_set_hash(draft.record().witnesses.keys());
   remap(draft);
   out.header.map_root = map.root();
   unmap(draft);
@@ -227,42 +293,80 @@ Ledger::Proposal Ledger::Impl::proposal(LedgerDraft draft, std::vector<Bytes> en
   return out;
 }
 
+/// Those that somebody of the network vouches for come before those that only cost work.
+static bool is_stamped(const Entry& entry) {
+  const auto* body = std::get_if<RegisterBody>(&entry.body);
+  return body && body->stamp;
+}
+
 Result<Ledger::Proposal> Ledger::propose(
     const std::vector<Bytes>& entries, WallMs now,
     const std::function<void(const Bytes& entry, const Error& why)>& refused) const {
   auto& impl = *impl_;
+  if (auto known = impl.check_rules(); !known) return tl::unexpected(known.error());
   const WallMs time = std::min<WallMs>(std::max(now, impl.state.head().time), limits::wall_ms_max);
   const bool first = impl.state.height() == 0;
-  LedgerDraft draft(impl.state, time);
+  LedgerDraft draft(impl.state, time, &impl.good_stamps);
+  draft.begin();
   auto log_after = impl.log;
   std::vector<Bytes> taken;
-  std::set<Hash> judged;
   std::size_t room = limits::block_bytes_max - block_overhead_max;
-  for (const auto& bytes : entries) {
-    if (!judged.insert(merkle_leaf(bytes)).second) continue;
-    const auto entry = decode_entry(bytes);
+
+  struct Candidate {
+    const Bytes& bytes;
+    Result<Entry> entry;
+  };
+  std::vector<Candidate> candidates;
+  std::set<Hash> seen;
+  for (const auto& bytes : entries)
+    if (seen.insert(merkle_leaf(bytes)).second) candidates.push_back({bytes, decode_entry(bytes)});
+  const auto consider = [&](const Candidate& candidate) {
+    const auto& [bytes, entry] = candidate;
     const bool fits = taken.size() < limits::block_entries_max && bytes.size() <= room;
-    if (!fits && bytes.size() <= limits::entry_bytes_max) continue;
-    const auto added = entry.and_then([&](const Entry& decoded) { return draft.add(decoded); });
+    if (entry && !fits) return;  // for a later block
+    const auto added = entry.and_then([&](const Entry& decoded) -> Result<void> {
+      if (std::holds_alternative<SuccessionBody>(decoded.body)) return fail(Errc::not_permitted, succession_is_apart);
+      return draft.add(decoded);
+    });
     if (!added) {
       if (refused) refused(bytes, added.error());
-      continue;
+      return;
     }
     log_after.append(entry->hash);
     room -= bytes.size();
     taken.push_back(bytes);
-  }
+  };
+  for (const auto& candidate : candidates)
+    if (!candidate.entry || !is_stamped(*candidate.entry)) consider(candidate);
+  for (const auto& candidate : candidates)
+    if (candidate.entry && is_stamped(*candidate.entry)) consider(candidate);
+
   if (first && taken != impl.state.genesis.founding)
     return fail(Errc::invalid, "block 1 holds the founding entries, all of them and nothing else");
   if (taken.empty() && !entries.empty()) return fail(Errc::not_found, "there is no entry for the next block");
   return impl.proposal(std::move(draft), std::move(taken), std::move(log_after), time);
 }
 
+Result<Ledger::Proposal> Ledger::propose_succession(ByteView bytes, WallMs now) const {
+  auto& impl = *impl_;
+  if (auto known = impl.check_rules(); !known) return tl::unexpected(known.error());
+  const auto entry = decode_entry(bytes);
+  if (!entry) return tl::unexpected(entry.error());
+  if (!std::holds_alternative<SuccessionBody>(entry->body)) return fail(Errc::invalid, "the entry is no succession");
+  const WallMs time = std::min<WallMs>(std::max(now, impl.state.head().time), limits::wall_ms_max);
+  LedgerDraft draft(impl.state, time, &impl.good_stamps);
+  draft.begin();
+  if (auto added = draft.add(*entry); !added) return tl::unexpected(added.error());
+  auto log_after = impl.log;
+  log_after.append(entry->hash);
+  return impl.proposal(std::move(draft), {to_bytes(bytes)}, std::move(log_after), time);
+}
+
 Result<void> Ledger::Impl::check_sole_witness(const KeyPair& witness) const {
-  const auto& witnesses = state.genesis.witnesses;
   if (std::ranges::find(witnesses, witness.public_key()) == witnesses.end())
     return fail(Errc::not_permitted, "this node is not a witness of the network: its blocks come from others");
-  if (witnesses.size() > 1) return fail(Errc::not_available, "agreement among several witnesses is not available yet");
+  if (witnesses.size() > 1)
+    return fail(Errc::not_available, "blocks of several witnesses are agreed upon, not made by one of them");
   return {};
 }
 

@@ -13,6 +13,7 @@
 #include "core/bytes.hpp"
 #include "core/clock.hpp"
 #include "core/crypto.hpp"
+#include "core/cursor.hpp"
 #include "core/error.hpp"
 #include "core/ledger/block.hpp"
 #include "core/ledger/entry.hpp"
@@ -20,6 +21,7 @@
 #include "core/ledger/handle.hpp"
 #include "core/ledger/invite.hpp"
 #include "core/ledger/verify.hpp"
+#include "core/ledger/witness.hpp"
 #include "core/share.hpp"
 #include "core/sparse_map.hpp"
 
@@ -27,11 +29,32 @@ namespace diot {
 
 using Handles = std::map<std::string, HandleRecord, std::less<>>;
 
+/// What of a node's log in a channel of a handle counts.
+struct WriterRight {
+  enum class Extent : std::uint8_t {
+    nothing,  ///< it does not speak for the handle
+    up_to,    ///< it was revoked: up to `last`, whose header has that hash
+    all,
+  };
+  Extent extent = Extent::nothing;
+  Cursor last;
+
+  /// Whether a batch that ends with `seq` counts; `header` is the hash of its header.
+  bool allows(const Incarnation& incarnation, std::uint64_t seq, const Hash& header) const {
+    if (extent != Extent::up_to) return extent == Extent::all;
+    if (incarnation == last.incarnation && seq == last.seq) return header == last.header;
+    return is_behind(Cursor{incarnation, seq, {}}, last);
+  }
+};
+
+/// Whether the work of stamps is checked once more in blocks that were judged before.
+enum class StampCheck : std::uint8_t { all, none };
+
 /// Genesis and blocks replayed. Every rule is checked, whoever signed. Used from one thread at a time.
 class Ledger {
  public:
   /// Starts from the genesis alone (height 0). Keeps the bytes' hash only. Errc::not_available for rules that this
-  /// program does not know, and for open admission.
+  /// program does not know.
   static Result<Ledger> from_genesis(ByteView genesis);
   Ledger(Ledger&&) noexcept;
   Ledger& operator=(Ledger&&) noexcept;
@@ -48,11 +71,18 @@ class Ledger {
 
   /// Who decides the next block, in the order of their indices.
   const std::vector<PublicKey>& witnesses() const;
+  /// Those of a block up to the next one, with the nodes that they run on.
+  const WitnessSet& witnesses_at(std::uint64_t height) const;
+  /// What has become of the genesis' witnesses and rules.
+  const NetworkRecord& network_record() const;
+  /// Errc::not_available if the next block goes by rules that this program does not know: it takes no more blocks and
+  /// entries, and everything else goes on.
+  Result<void> can_go_on() const;
 
   /// Judges the block against the rules and the state; on success it is the new head. On failure nothing changes, and
   /// the error names the block, and the entry if it is one's fault. That the block's time is not ahead of the clock is
   /// the caller's to check.
-  Result<void> append(ByteView block);
+  Result<void> append(ByteView block, StampCheck stamps = StampCheck::all);
   /// Everything that append checks but the votes; changes nothing. What a witness asks before it votes.
   Result<void> check_proposal(const BlockHeader& header, const std::vector<Bytes>& entries) const;
   /// Would this entry be accepted in the next block at block time `now`? Errc::exists = handle taken or invite used up.
@@ -68,6 +98,9 @@ class Ledger {
   /// a checkpoint of freshness.
   Result<Proposal> propose(const std::vector<Bytes>& entries, WallMs now,
                            const std::function<void(const Bytes& entry, const Error& why)>& refused = {}) const;
+  /// The block that replaces witnesses who are gone. It is decided by precommits of round 0 of more than two thirds of
+  /// the new ones.
+  Result<Proposal> propose_succession(ByteView entry, WallMs now) const;
   /// n = 1: proposes and decides alone. Does not append the block. Errc::not_permitted if `witness` is not the sole
   /// one, Errc::not_available if there are several.
   Result<Bytes> make_block(const std::vector<Bytes>& entries, WallMs now, const KeyPair& witness,
@@ -81,6 +114,8 @@ class Ledger {
   /// The handle that a node speaks for, or nullptr.
   const HandleRecord* handle_of(const NodeId& node) const;
   const Handles& handles() const;
+  /// What `writer` may say in `channel`, which is one of `handle`'s.
+  WriterRight right_to_write(std::string_view handle, const NodeId& writer, const ChannelId& channel) const;
   /// How often an invite's token has been used.
   std::uint32_t uses_of(const PublicKey& token) const;
   /// Block hash at a height up to the head's (0: the genesis), or nullopt.

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/bytes.hpp"
@@ -16,19 +17,35 @@
 #include "core/ledger/entry.hpp"
 #include "core/ledger/genesis.hpp"
 #include "core/ledger/handle.hpp"
+#include "core/ledger/witness.hpp"
 
 namespace diot {
 
+/// Block times of the newest changes of a handle, oldest first, as many as the rules look at.
+struct ChangeTimes {
+  std::vector<WallMs> daily;  ///< by the current key or a node
+  std::vector<WallMs> grave;  ///< by the next key or guardians
+};
+
+/// Every part follows from the entries. What a light client needs is in the records, which the map root covers.
 struct LedgerState {
   LedgerState(Genesis from, const NetworkId& id, const Hash& genesis_hash);
 
   Genesis genesis;
   NetworkId network;
   std::map<std::string, HandleRecord, std::less<>> handles;
-  std::unordered_map<NodeId, const HandleRecord*> of_node;
+  std::unordered_map<NodeId, std::string> of_node;
+  std::unordered_map<std::string, std::string> looks;  ///< skeleton → handle
   std::unordered_map<PublicKey, std::uint32_t> token_uses;
   /// Inviter → block times of the newest registrations by its grants, oldest first, as many as the rule looks at.
-  std::map<std::string, std::vector<WallMs>, std::less<>> invited;
+  std::map<std::string, std::vector<WallMs>> invited;
+  std::map<std::string, ChangeTimes> changes;
+  std::map<std::string, std::map<NodeId, CutOffs>> cut_offs;
+  /// When time alone changes a handle: it gets free, or its recovery is due.
+  std::set<std::pair<WallMs, std::string>> timers;
+  NetworkRecord record;  ///< for the next block
+  /// First block that they decide → witnesses.
+  std::map<std::uint64_t, WitnessSet> witnesses;
   struct Block {
     Hash hash;
     WallMs time;
@@ -37,50 +54,143 @@ struct LedgerState {
 
   const Block& head() const { return blocks.back(); }
   std::uint64_t height() const { return blocks.size() - 1; }
+  /// Of a block up to the next one.
+  const WitnessSet& witnesses_at(std::uint64_t at) const;
+};
+
+/// Entries whose stamps were found good, as each is judged when it is handed in, when it is proposed and when its block
+/// comes.
+class GoodStamps {
+ public:
+  bool contains(const Hash& entry) const { return entries_.contains(entry); }
+  void add(const Hash& entry) {
+    if (entries_.size() == 10'000) entries_.clear();
+    entries_.insert(entry);
+  }
+
+ private:
+  std::set<Hash> entries_;
+};
+
+/// A map with changes on top that can be dropped.
+template <class Map>
+class Overlay {
+ public:
+  using Key = typename Map::key_type;
+  using Value = typename Map::mapped_type;
+  using Changes = std::map<Key, std::optional<Value>>;
+
+  explicit Overlay(const Map& base) : base_(base) {}
+  const Value* find(const Key& key) const {
+    if (const auto at = changes_.find(key); at != changes_.end()) return at->second ? &*at->second : nullptr;
+    const auto at = base_.find(key);
+    return at == base_.end() ? nullptr : &at->second;
+  }
+  /// A copy, or what a new one holds.
+  Value get(const Key& key) const {
+    const auto* found = find(key);
+    return found ? *found : Value{};
+  }
+  void set(const Key& key, Value value) { changes_.insert_or_assign(key, std::move(value)); }
+  void erase(const Key& key) { changes_.insert_or_assign(key, std::nullopt); }
+  const Changes& changes() const { return changes_; }
+  /// Moves the changes into the base.
+  void commit(Map& base) {
+    for (auto& [key, value] : changes_) {
+      if (value)
+        base.insert_or_assign(key, std::move(*value));
+      else
+        base.erase(key);
+    }
+  }
+
+ private:
+  const Map& base_;
+  Changes changes_;
 };
 
 /// The entries of one block on top of a state that stays as it is until `commit`, so that a block is taken whole or not
 /// at all. Block 1 holds the founding entries, which are signed for no network and need neither checkpoint nor invite.
+/// In a block: begin, add …, finish, commit.
 class LedgerDraft {
  public:
-  /// `time` is the block's.
-  LedgerDraft(const LedgerState& base, WallMs time) : base_(base), time_(time) {}
+  /// `time` is the block's. Without `good_stamps` the work of stamps is believed.
+  LedgerDraft(const LedgerState& base, WallMs time, GoodStamps* good_stamps);
 
+  /// What time alone has changed.
+  void begin();
   /// Judges the entry by every rule; if it passes, what it changes is part of the draft, else nothing is.
   Result<void> add(const Entry& entry);
-  /// New or changed records.
-  const std::map<std::string, HandleRecord, std::less<>>& changed() const { return handles_; }
-  /// Moves the changes into `state`, which is the base. The draft must not be used after that.
-  void commit(LedgerState& state);
+  /// What holds from the next block on.
+  void finish();
+  /// New, changed and removed records.
+  const Overlay<decltype(LedgerState::handles)>::Changes& changed() const { return handles_.changes(); }
+  const NetworkRecord& record() const { return record_; }
+  /// Moves the changes into `state`, which is the base, and adds the block. The draft must not be used after that.
+  void commit(LedgerState& state, const Hash& block);
 
  private:
+  std::uint64_t height() const { return base_.height() + 1; }
   bool founding() const { return base_.height() == 0; }
   const NetworkId& network() const;
-  const HandleRecord* find(std::string_view handle) const;
-  /// Empty: the node speaks for no handle.
-  std::string_view handle_of(const NodeId& node) const;
   WallMs lease_until() const;
 
-  Result<void> add(const Entry& entry, const RegisterBody& body);
-  Result<void> add(const Entry& entry, const UpdateBody& body);
-  Result<void> add(const Entry& entry, const RenewBody& body);
-  Result<void> check_recent(const Checkpoint& recent) const;
-  Result<const HandleRecord*> existing(const std::string& handle, std::uint64_t version) const;
-  Result<void> check_nodes(const std::string& handle, const PublicKey& owner, const NodeRoles& nodes) const;
-  Result<Grant> check_grant(const RegisterBody& body) const;
+  // Looking things up, brought up to the block's time (draft.cpp)
+  const HandleRecord* find(const std::string& handle);
+  /// Empty: the node speaks for no handle.
+  std::string handle_of(const NodeId& node);
+  void set(HandleRecord record);
+  void drop(const HandleRecord& record);
+  void unlink(const HandleRecord& record);
+  void complete(HandleRecord record);
+
+  // What several rules ask (draft.cpp)
+  Result<void> check_recent(const Entry& entry) const;
   /// Exactly these keys have signed.
   Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& required) const;
+  Result<HandleRecord> existing(const HandleChange& change);
+  Result<void> check_nodes(const std::string& handle, const PublicKey& owner, const NodeRoles& nodes,
+                           const HandleRecord* record);
+  enum class Change { daily, grave };
+  /// Counts the change, if it is not one too many within a day.
+  Result<void> spend(const HandleRecord& record, Change kind);
 
-  std::uint32_t uses_of(const PublicKey& token) const;
-  const std::vector<WallMs>& invited_by(const std::string& inviter) const;
-  void set(HandleRecord record);
+  // rules_register.cpp
+  Result<void> add(const Entry& entry, const RegisterBody& body);
+  Result<Grant> check_grant(const RegisterBody& body);
+  Result<void> check_work(const Entry& entry, const RegisterBody& body);
+  // rules_handle.cpp
+  Result<void> add(const Entry& entry, const UpdateBody& body);
+  Result<void> add(const Entry& entry, const RotateBody& body);
+  Result<void> add(const Entry& entry, const RenewBody& body);
+  Result<void> add(const Entry& entry, const TransferBody& body);
+  Result<void> add(const Entry& entry, const RevokeNodeBody& body);
+  Result<void> add(const Entry& entry, const SetGuardiansBody& body);
+  Result<void> add(const Entry& entry, const RecoverBody& body);
+  Result<void> add(const Entry& entry, const CancelRecoveryBody& body);
+  Result<void> add(const Entry& entry, const ReleaseBody& body);
+  // rules_network.cpp
+  Result<void> add(const Entry& entry, const WitnessChangeBody& body);
+  Result<void> add(const Entry& entry, const UpgradeBody& body);
+  Result<void> add(const Entry& entry, const EvidenceBody& body);
+  Result<void> add(const Entry& entry, const SuccessionBody& body);
+  Result<void> check_epoch(std::uint64_t epoch) const;
+  Result<void> check_members(const WitnessSet& witnesses);
+  Result<std::set<PublicKey>> quorum_of(const Entry& entry) const;
 
   const LedgerState& base_;
   WallMs time_;
-  std::map<std::string, HandleRecord, std::less<>> handles_;
-  std::map<NodeId, std::string> of_node_;  ///< empty: speaks for no handle any more
-  std::map<PublicKey, std::uint32_t> token_uses_;
-  std::map<std::string, std::vector<WallMs>, std::less<>> invited_;
+  GoodStamps* good_stamps_;
+  Overlay<decltype(LedgerState::handles)> handles_;
+  Overlay<decltype(LedgerState::of_node)> of_node_;
+  Overlay<decltype(LedgerState::looks)> looks_;
+  Overlay<decltype(LedgerState::token_uses)> token_uses_;
+  Overlay<decltype(LedgerState::invited)> invited_;
+  Overlay<decltype(LedgerState::changes)> changes_;
+  Overlay<decltype(LedgerState::cut_offs)> cut_offs_;
+  NetworkRecord record_;
+  std::map<std::uint64_t, WitnessSet> new_witnesses_;
+  std::size_t entries_ = 0, stamped_ = 0, stamp_checks_ = 0;
 };
 
 }  // namespace diot

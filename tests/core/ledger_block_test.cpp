@@ -1,5 +1,6 @@
 // Which blocks a ledger takes, whoever signed them (docs/protocol.md, "Block").
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "core/ledger/limits.hpp"
@@ -80,7 +81,7 @@ TEST_F(LedgerBlocks, AnUntouchedProposalIsAccepted) {
 }
 
 TEST_F(LedgerBlocks, EveryFieldOfTheHeaderIsChecked) {
-  expect_refused(changed([](auto& p) { p.header.rules_version = 2; }), Errc::not_available, "rules version 2");
+  expect_refused(changed([](auto& p) { p.header.rules_version = 2; }), Errc::invalid, "rules version 2");
   expect_refused(changed([](auto& p) { p.header.network.bytes[0] ^= 1; }), Errc::invalid, "another network");
   expect_refused(changed([](auto& p) { p.header.height = 1; }), Errc::invalid, "block 2: it says that it is block 1");
   expect_refused(changed([](auto& p) { p.header.height = 3; }), Errc::invalid, "block 2: it says that it is block 3");
@@ -181,17 +182,30 @@ TEST_F(LedgerBlocks, TellRefusedEntriesAndTakeTheOthers) {
 }
 
 TEST_F(LedgerBlocks, SendToTheNextWhatNoLongerFits) {
-  // Updates of a handle with 64 nodes take 2.5 KB each, so that some 400 fill a block.
-  auto record = *ledger.handle("alice");
-  std::vector<KeyPair> keys;
-  while (record.nodes.size() < limits::nodes_per_handle_max) {
-    keys.push_back(test_key(7000 + keys.size()));
-    record.nodes.emplace_back(keys.back().node_id(), Role::member);
+  // Updates of a handle with 64 nodes take 2.5 KB each, so that some 400 fill a block. 20 handles may change so often.
+  std::vector<Home> founders;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    founders.emplace_back(fmt::format("founder{}{}", static_cast<char>('a' + i / 5), static_cast<char>('a' + i % 5)),
+                          100 + i);
+    world.genesis.founding.push_back(
+        make_register(founders.back().registration(), {}, {}, founders.back().owner, {founders.back().node}, nullptr));
   }
-  std::vector<Bytes> entries{make_update(record, ledger.network(), ledger.head(), alice.owner, keys)};
-  for (std::uint64_t version = 2; version < 600; ++version) {
-    record.version = version;
-    entries.push_back(make_update(record, ledger.network(), ledger.head(), alice.owner, {}));
+  world.refound();
+  world.blocks.clear();
+  ledger = world.ledger();
+  std::vector<Bytes> entries;
+  for (std::uint64_t version = 1; version <= 30; ++version) {
+    for (std::size_t i = 0; i < founders.size(); ++i) {
+      auto record = *ledger.handle(founders[i].handle);
+      std::vector<KeyPair> keys;
+      while (record.nodes.size() < limits::nodes_per_handle_max) {
+        keys.push_back(test_key(100'000 + i * 100 + keys.size()));
+        record.nodes.emplace_back(keys.back().node_id(), Role::member);
+      }
+      record.version = version;
+      if (version > 1) keys.clear();
+      entries.push_back(make_update(record, ledger.network(), ledger.head(), founders[i].owner, keys));
+    }
   }
   const auto block = ledger.make_block(entries, world.now, world.witnesses[0],
                                        [&](const Bytes&, const Error& error) { ADD_FAILURE() << error.message; });

@@ -134,7 +134,12 @@ TEST(GenesisFormat, OfUnknownRulesIsReadButNotFollowed) {
   world.genesis.admission = Admission::open;
   bytes = encode_genesis(world.genesis, world.witnesses);
   EXPECT_TRUE(decode_genesis(bytes));
-  EXPECT_REFUSED(Ledger::from_genesis(bytes), Errc::not_available, "open admission");
+  EXPECT_REFUSED(Ledger::from_genesis(bytes), Errc::invalid, "4 or more witnesses");
+  World open(4);
+  open.genesis.admission = Admission::open;
+  EXPECT_REFUSED(Ledger::from_genesis(encode_genesis(open.genesis, open.witnesses)), Errc::invalid, "leases");
+  open.genesis.lease_days = 90;
+  EXPECT_TRUE(Ledger::from_genesis(encode_genesis(open.genesis, open.witnesses)));
 }
 
 TEST(GenesisFormat, OfAnotherVersionIsNotAvailable) {
@@ -305,13 +310,12 @@ Bytes raw_entry(std::uint64_t version, std::uint64_t suite, std::uint64_t kind, 
   return bytes;
 }
 
-TEST(EntryFormat, ReservedKindsAreNotAvailableYetAndOthersUnknown) {
+TEST(EntryFormat, OfAnUnknownKindOrVersionIsRefused) {
   const Bytes nothing{0x90};
-  for (std::uint64_t kind : {3, 5, 6, 7, 8, 9, 10, 11, 12, 13})
-    EXPECT_REFUSED(decode_entry(raw_entry(1, 1, kind, nothing)), Errc::not_available, "not available yet");
+  for (std::uint64_t kind = 1; kind <= 14; ++kind)
+    EXPECT_REFUSED(decode_entry(raw_entry(1, 1, kind, nothing)), Errc::invalid, "not in the form of its kind");
   EXPECT_REFUSED(decode_entry(raw_entry(1, 1, 0, nothing)), Errc::invalid, "no kind 0");
-  EXPECT_REFUSED(decode_entry(raw_entry(1, 1, 14, nothing)), Errc::invalid, "no kind 14");
-  EXPECT_REFUSED(decode_entry(raw_entry(1, 1, 1, nothing)), Errc::invalid, "malformed");
+  EXPECT_REFUSED(decode_entry(raw_entry(1, 1, 15, nothing)), Errc::invalid, "no kind 15");
   EXPECT_REFUSED(decode_entry(raw_entry(2, 1, 1, nothing)), Errc::not_available, "version 2");
   EXPECT_REFUSED(decode_entry(raw_entry(1, 2, 1, nothing)), Errc::not_available, "suite 2");
 }

@@ -410,29 +410,97 @@ TEST(LedgerLeases, AreRenewedByAnyNodeOfTheHandle) {
   EXPECT_REFUSED(
       ledger.check_entry(make_renew(*ledger.handle("alice"), ledger.network(), ledger.head(), bob.node), world.now),
       Errc::not_permitted, "one node of 'alice'");
-  EXPECT_REFUSED(
-      ledger.check_entry(make_renew(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.owner), world.now),
-      Errc::not_permitted, "one node of 'alice'");
+  EXPECT_EQ(why(ledger.check_entry(make_renew(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.owner),
+                                   world.now)),
+            "");
   ASSERT_EQ(why(world.commit(ledger, {renew})), "");
   EXPECT_EQ(ledger.handle("alice")->lease_until, start_ms + 150 * day_ms);
   EXPECT_EQ(ledger.handle("alice")->version, 2u);
   EXPECT_REFUSED(ledger.check_entry(renew, world.now), Errc::invalid, "version 2");
 }
 
-TEST(LedgerLeases, ThatRanOutKeepTheNameReserved) {
-  World world(1, 90);
-  auto ledger = world.ledger();
-  ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, bob, 1000)})), "");
-  world.now += 1000 * day_ms;
+/// bob's registration, by carol's keys.
+Bytes rival_of_bob(const World& world, const Ledger& ledger) {
   auto rival = carol.registration();
   rival.handle = "bob";
   const auto invite = world.invite(world.grant(ledger, alice, 1001), alice, 1001);
-  EXPECT_REFUSED(
-      ledger.check_entry(make_register(rival, ledger.network(), ledger.head(), carol.owner, {carol.node}, &invite),
-                         world.now),
-      Errc::exists, "taken");
-  EXPECT_EQ(why(world.commit(ledger, {make_renew(*ledger.handle("bob"), ledger.network(), ledger.head(), bob.node)})),
+  return make_register(rival, ledger.network(), ledger.head(), carol.owner, {carol.node}, &invite);
+}
+
+TEST(LedgerLeases, ThatRanOutKeepTheNameForAMonth) {
+  World world(1, 90);
+  auto ledger = world.ledger();
+  world.now += day_ms;
+  ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, bob, 1000)})), "");
+  world.now = start_ms + 119 * day_ms;
+  ASSERT_EQ(
+      why(world.commit(ledger, {make_renew(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.node)})),
+      "");
+  world.now = start_ms + 121 * day_ms - 1;  // 90 + 30 days after bob came, all but a millisecond
+  const auto renew = make_renew(*ledger.handle("bob"), ledger.network(), ledger.head(), bob.node);
+  EXPECT_REFUSED(ledger.check_entry(rival_of_bob(world, ledger), world.now), Errc::exists, "taken");
+  EXPECT_EQ(why(ledger.check_entry(renew, world.now)), "");
+  world.now += 1;
+  EXPECT_REFUSED(ledger.check_entry(renew, world.now), Errc::not_found, "no handle 'bob'");
+  ASSERT_EQ(why(world.commit(ledger, {rival_of_bob(world, ledger)})), "");
+  EXPECT_EQ(ledger.handle("bob")->owner, carol.owner.public_key());
+  EXPECT_EQ(ledger.handle("bob")->version, 1u);
+  EXPECT_EQ(ledger.handle_of(bob.node.node_id()), nullptr);
+}
+
+TEST(LedgerLeases, ThatEndTakeTheHandleOutOfTheLedgerInTheNextBlock) {
+  World world(1, 90);
+  auto ledger = world.ledger();
+  const auto with_alice_alone = ledger.map_root();
+  world.now += day_ms;
+  ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, bob, 1000)})), "");
+  world.now = start_ms + 119 * day_ms;
+  ASSERT_EQ(
+      why(world.commit(ledger, {make_renew(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.node)})),
+      "");
+  ASSERT_TRUE(ledger.handle("bob"));
+  world.now += 2 * day_ms;
+  ASSERT_EQ(why(world.pass(ledger)), "");
+  EXPECT_EQ(ledger.handle("bob"), nullptr);
+  EXPECT_EQ(ledger.handle_of(bob.node.node_id()), nullptr);
+  EXPECT_NE(ledger.map_root(), with_alice_alone);
+  EXPECT_EQ(world.ledger().map_root(), ledger.map_root());
+  // The node is free as well.
+  auto what = dave.registration();
+  what.nodes = {{bob.node.node_id(), Role::admin}};
+  const auto invite = world.invite(world.grant(ledger, alice, 1001), alice, 1001);
+  EXPECT_EQ(why(world.commit(ledger,
+                             {make_register(what, ledger.network(), ledger.head(), dave.owner, {bob.node}, &invite)})),
             "");
+}
+
+// Names that look alike --------------------------------------------------------------------------------------------
+
+TEST(Skeletons, AreOneForNamesThatLookAlike) {
+  for (const auto& [one, other] : std::vector<std::pair<const char*, const char*>>{{"bob", "b0b"},
+                                                                                   {"bill", "b1ll"},
+                                                                                   {"bill", "blll"},
+                                                                                   {"mum", "rnum"},
+                                                                                   {"wim", "vvim"},
+                                                                                   {"my-home", "myhome"},
+                                                                                   {"ba-r-n", "bam"}})
+    EXPECT_EQ(skeleton_of(one), skeleton_of(other)) << one << " " << other;
+  for (const auto& [one, other] : std::vector<std::pair<const char*, const char*>>{
+           {"bob", "bab"}, {"home1", "home2"}, {"dave", "clave"}, {"sun", "5un"}, {"nun", "mun"}})
+    EXPECT_NE(skeleton_of(one), skeleton_of(other)) << one << " " << other;
+}
+
+TEST_F(LedgerRules, ANameThatLooksLikeATakenOneIsRefused) {
+  for (const auto* handle : {"a1ice", "allce", "al-ice", "a-l-i-c-e"}) {
+    auto what = bob.registration();
+    what.handle = handle;
+    EXPECT_REFUSED(check(register_as(what, bob, {bob.node})), Errc::exists, "looks too much like 'alice'");
+  }
+  for (const auto* handle : {"d10t", "r00t", "adm1n", "sy-stem"}) {
+    auto what = bob.registration();
+    what.handle = handle;
+    EXPECT_REFUSED(check(register_as(what, bob, {bob.node})), Errc::invalid, "reserved");
+  }
 }
 
 }  // namespace

@@ -129,5 +129,81 @@ TEST_F(LedgerVectors, Block2) {
   EXPECT_EQ(ledger.map_root().hex(), block_2.text("map root"));
 }
 
+// The other kinds, on top of block 2.
+class LedgerVectors3 : public LedgerVectors {
+ protected:
+  const Vector rotate{"entry-rotate-1"}, transfer{"entry-transfer-1"}, revoke{"entry-revoke-node-1"},
+      guardians{"entry-set-guardians-1"}, recover{"entry-recover-1"}, cancel{"entry-cancel-recovery-1"},
+      release{"entry-release-1"}, witnesses{"entry-witness-change-1"}, upgrade{"entry-upgrade-1"},
+      evidence{"entry-evidence-1"}, succession{"entry-succession-1"}, stamped{"entry-register-2"}, block_3{"block-3"};
+  const KeyPair alice_next = key(genesis, "alice next"), bob_next = key(registered, "bob next");
+  const KeyPair alice_after = key(rotate, "after next"), buyer = key(transfer, "new owner"),
+                buyer_next = key(transfer, "new next"), buyer_node = key(transfer, "new node"),
+                recovered = key(recover, "new owner"), recovered_node = key(recover, "new node"),
+                new_witness = key(witnesses, "new witness");
+  const WitnessSet new_set{{{new_witness.public_key(), alice_node.node_id()}}, true};
+
+  void expect(const Vector& vector, EntryBody body, std::vector<KeyPair> signers) const {
+    const Checkpoint at_block_2{2, block_2.id<Hash>("hash")};
+    EXPECT_EQ(to_hex(make_entry(std::move(body), network, at_block_2, std::move(signers))), vector.text("entry"));
+    const auto decoded = decode_entry(vector.bytes("entry"));
+    ASSERT_TRUE(decoded) << why(decoded);
+    EXPECT_EQ(decoded->hash.hex(), vector.text("hash"));
+  }
+};
+
+TEST_F(LedgerVectors3, Keys) {
+  expect(rotate, RotateBody{{"alice", 3}, alice_next.public_key(), sha256(alice_after.public_key())}, {alice_next});
+  expect(transfer,
+         TransferBody{
+             {"bob", 3}, buyer.public_key(), sha256(buyer_next.public_key()), {{buyer_node.node_id(), Role::admin}}},
+         {bob_owner, bob_next, buyer, buyer_node});
+  ChannelId channel;
+  channel.bytes.fill(1);
+  expect(revoke,
+         RevokeNodeBody{
+             {"alice", 4}, key(updated, "new node").node_id(), {{channel, {{5, 50}, 100, sha256(as_bytes("header"))}}}},
+         {alice_next});
+  expect(release, ReleaseBody{{"bob", 4}}, {buyer, buyer_next});
+}
+
+TEST_F(LedgerVectors3, Guardians) {
+  expect(guardians, SetGuardiansBody{{"alice", 5}, 1, {"bob"}}, {alice_next, alice_after});
+  expect(recover,
+         RecoverBody{{"alice", 6},
+                     recovered.public_key(),
+                     sha256(key(recover, "new next").public_key()),
+                     {{recovered_node.node_id(), Role::admin}}},
+         {recovered, recovered_node, buyer});
+  expect(cancel, CancelRecoveryBody{{"alice", 7}}, {alice_next});
+}
+
+TEST_F(LedgerVectors3, Network) {
+  expect(witnesses, WitnessChangeBody{1, new_set}, {witness, new_witness});
+  expect(upgrade, UpgradeBody{2, 2, 50}, {witness});
+  expect(evidence, EvidenceBody{decode_double_vote(evidence.bytes("double vote")).value()}, {alice_node});
+  expect(succession, SuccessionBody{3, new_set}, {key(genesis, "succession"), new_witness});
+  auto carol_registration = bob_registration();
+  carol_registration.handle = "carol";
+  expect(stamped, RegisterBody{carol_registration, {}, {}, stamped.number("stamp")}, {bob_owner, bob_node});
+}
+
+TEST_F(LedgerVectors3, Block3) {
+  auto ledger = at_1();
+  ASSERT_EQ(why(ledger.append(block_2.bytes("block"))), "");
+  std::vector<Bytes> entries;
+  for (const auto* vector :
+       {&rotate, &transfer, &revoke, &guardians, &recover, &release, &witnesses, &upgrade, &evidence})
+    entries.push_back(vector->bytes("entry"));
+  const auto block = ledger.make_block(entries, block_3.number("time"), witness,
+                                       [](const Bytes&, const Error& error) { ADD_FAILURE() << error.message; });
+  EXPECT_EQ(to_hex(block.value()), block_3.text("block"));
+  ASSERT_EQ(why(ledger.append(block_3.bytes("block"))), "");
+  EXPECT_EQ(to_hex(encode_handle(*ledger.handle("alice"))), block_3.text("alice record"));
+  EXPECT_EQ(to_hex(encode_handle(*ledger.handle("bob"))), block_3.text("bob record"));
+  EXPECT_EQ(to_hex(encode_network(ledger.network_record())), block_3.text("network record"));
+  EXPECT_EQ(ledger.map_root().hex(), block_3.text("map root"));
+}
+
 }  // namespace
 }  // namespace diot

@@ -54,8 +54,10 @@ struct World {
     genesis.succession = sha256(test_key(9).public_key());
     genesis.lease_days = lease_days;
     genesis.founding = {make_register(alice.registration(), {}, {}, alice.owner, {alice.node}, nullptr)};
-    genesis_bytes = encode_genesis(genesis, witnesses);
+    refound();
   }
+  /// After changes of `genesis`.
+  void refound() { genesis_bytes = encode_genesis(genesis, witnesses); }
 
   /// With block 1, made at start_ms.
   Ledger ledger() {
@@ -84,6 +86,19 @@ struct World {
     if (!block) return tl::unexpected(block.error());
     blocks.push_back(decide(*block));
     return to.append(blocks.back());
+  }
+
+  Bytes entry(const Ledger& ledger, EntryBody body, std::vector<KeyPair> signers) const {
+    return make_entry(std::move(body), ledger.network(), ledger.head(), std::move(signers));
+  }
+  /// What makes the next version of a handle.
+  static HandleChange next(const Ledger& ledger, const std::string& handle) {
+    return {handle, ledger.handle(handle)->version + 1};
+  }
+  /// A block that changes nothing but alice's version.
+  Result<void> pass(Ledger& to, WallMs time = 0) {
+    now += time;
+    return commit(to, {make_update(*to.handle("alice"), to.network(), to.head(), alice.owner, {})});
   }
 
   Grant grant(const Ledger& ledger, const Home& inviter, std::uint64_t token) const {

@@ -142,6 +142,7 @@ class World {
     Genesis genesis;
     genesis.time = clock.wall_ms();
     genesis.witnesses = {home.witness->public_key()};
+    genesis.lease_days = lease_days;
     genesis.founding = {make_register(registration(home), {}, {}, home.owner, {home.key}, nullptr)};
     genesis_bytes = encode_genesis(genesis, {*home.witness});
     auto ledger = Ledger::from_genesis(genesis_bytes);
@@ -296,6 +297,7 @@ class World {
   /// May change or swallow (false) a frame under way.
   std::function<bool(const Home& from, const Home& to, FrameType type, Bytes& body)> on_wire;
   std::uint64_t next_link = 1;
+  std::uint32_t lease_days = 0;  ///< of the network to be founded
   Bytes genesis_bytes;
   std::vector<Bytes> blocks;
   std::map<std::string, std::vector<std::string>> durable_demand;

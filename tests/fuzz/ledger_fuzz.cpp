@@ -110,10 +110,31 @@ Seeds ledger_seeds() {
   auto changed = *at.handle("alice");
   changed.nodes.emplace_back(alice.second.node_id(), Role::member);
   changed.persons.emplace_back("mum", testing::test_key(40).public_key());
+  const auto change = testing::World::next(at, "alice");
+  const auto hash = sha256(bob.next.public_key());
+  const WitnessSet set{{{world.witnesses[0].public_key(), alice.node.node_id()}}, true};
+  Vote votes[2] = {{VoteKind::prevote, 1, 0, hash, start_ms, 0, {}}, {VoteKind::prevote, 1, 0, {}, start_ms, 0, {}}};
+  for (auto& vote : votes) sign_vote(vote, at.network(), world.witnesses[0]);
+  const auto at_alice = [&](EntryBody body, std::vector<KeyPair> signers) {
+    return world.entry(at, std::move(body), std::move(signers));
+  };
   const std::vector<Bytes> entries{
       world.join(at, bob, invited),
       make_update(changed, at.network(), at.head(), alice.owner, {alice.second}),
       make_renew(*at.handle("alice"), at.network(), at.head(), alice.node),
+      at_alice(RotateBody{change, alice.next.public_key(), hash}, {alice.next}),
+      at_alice(TransferBody{change, bob.owner.public_key(), hash, {{bob.node.node_id(), Role::admin}}},
+               {alice.owner, alice.next, bob.owner, bob.node}),
+      at_alice(RevokeNodeBody{change, alice.node.node_id(), {{ChannelId{}, {{1, 2}, 3, hash}}}}, {alice.owner}),
+      at_alice(SetGuardiansBody{change, 2, {"bob", "carol"}}, {alice.owner, alice.next}),
+      at_alice(RecoverBody{change, bob.owner.public_key(), hash, changed.nodes}, {bob.owner}),
+      at_alice(CancelRecoveryBody{change}, {alice.owner}),
+      at_alice(ReleaseBody{change}, {alice.owner, alice.next}),
+      at_alice(WitnessChangeBody{1, set}, world.witnesses),
+      at_alice(UpgradeBody{1, 2, 9}, world.witnesses),
+      at_alice(EvidenceBody{make_double_vote(world.witnesses[0].public_key(), votes[0], votes[1])}, {alice.node}),
+      at_alice(SuccessionBody{1, set}, {testing::test_key(9), world.witnesses[0]}),
+      at_alice(RegisterBody{bob.registration(), {}, {}, 7}, {bob.owner, bob.node}),
   };
   Seeds out;
   for (const auto& one : entries) out.push_back(chosen(entry, one));

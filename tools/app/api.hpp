@@ -27,11 +27,22 @@
 //   import           args {file, apply?}: {config: text of diot.toml, applied, notes: [text, …]}; command line only
 //   invite           args {uses?, expiry-days?}: {invite, uses, expires_ms}
 //   handle register  args {handle}: {handle, height}
-//   handle show      args {handle?} (the own one): {handle, owner, nodes: [{node, role}, …], version, height,
-//                     registered_ms, lease_until_ms or null, register_entry, ours}
+//   handle show      args {handle?} (the own one): {handle, owner, next_key: its hash, nodes: [{node, role}, …], version,
+//                     height, registered_ms, lease_until_ms or null, guardians: [handle, …], threshold, recovery: {owner,
+//                     due_ms, cancellable} or null, revoked: [{node, height}, …], released_ms or null, register_entry, ours}
 //   handle renew     {handle, version, height, lease_until_ms or null}
 //   handle update    args {add-node?: [node id, …], remove-node?: [node id, …], role?: "admin" | "member"}: as handle
 //                     show
+//   handle revoke-node      args {node, yes}: as handle show. Errc::not_permitted says what it does without yes
+//   handle cancel-recovery  as handle show
+//   handle submit           args {entry: "diot-entry:…"}: {kind, handle or null, version, height}
+//   handle keys             {owner, next-key-hash, node}; with the command line only, as the six below
+//   handle rotate           as handle show
+//   handle release          args {yes}: as handle submit
+//   handle guardians        args {guardian?: [handle, …], threshold?, none?}: as handle show
+//   handle transfer         args {owner, next-key-hash, node: [node id, …], yes}: {entry, kind, handle, next: what to do}
+//   handle recover          args {handle, owner, next-key-hash, node: [node id, …]}: likewise
+//   handle sign             args {entry, yes}: {entry, kind, handle, signatures: count}
 //   share add        args {filter, preset?}: {filter, preset, share, seq, effect: text}
 //   share change     args {filter, preset, yes?}: as share add. Errc::not_permitted names --yes when it would widen
 //   share remove     args {filter, yes?}: {filter, share, seq, effect: text}

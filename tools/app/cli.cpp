@@ -17,6 +17,7 @@
 #include "core/ledger/ledger.hpp"
 #include "core/topic.hpp"
 #include "tools/app/control.hpp"
+#include "tools/app/handle_verbs.hpp"
 #include "tools/app/home.hpp"
 #include "tools/app/import_mosquitto.hpp"
 #include "tools/app/ledger_answers.hpp"
@@ -67,27 +68,30 @@ Result<void> apply_options(const Json& args, Config& config) {
   return fail(Errc::invalid, text.substr(start == text.npos ? 0 : start + 2, text.find('\n') - start - 2));
 }
 
-/// A line of standard input; at a terminal asked for twice, and not shown.
+/// A line of standard input; at a terminal asked for, and not shown.
+std::string read_secret(const char* prompt) {
+  std::string line;
+  if (!isatty(STDIN_FILENO)) return std::getline(std::cin, line), line;
+  termios shown{};
+  tcgetattr(STDIN_FILENO, &shown);
+  termios hidden = shown;
+  hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  to_stderr(prompt);
+  tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+  std::getline(std::cin, line);
+  tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+  to_stderr("\n");
+  return line;
+}
+
+/// At a terminal asked for twice.
 Result<std::string> read_password() {
-  const auto read_line = [](const char* prompt) {
-    std::string line;
-    if (!isatty(STDIN_FILENO)) return std::getline(std::cin, line), line;
-    termios shown{};
-    tcgetattr(STDIN_FILENO, &shown);
-    termios hidden = shown;
-    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    to_stderr(prompt);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
-    std::getline(std::cin, line);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-    to_stderr("\n");
-    return line;
-  };
-  std::string password = read_line("Password: ");
+  std::string password = read_secret("Password: ");
   if (password.ends_with('\r')) password.pop_back();
   if (password.empty())
     return fail(Errc::invalid, "no password came on standard input: type one, pipe one in, or say --generate");
-  if (isatty(STDIN_FILENO) && read_line("Again: ") != password) return fail(Errc::invalid, "the two are not the same");
+  if (isatty(STDIN_FILENO) && read_secret("Again: ") != password)
+    return fail(Errc::invalid, "the two are not the same");
   return password;
 }
 
@@ -120,6 +124,7 @@ class CommandLine {
     if (verb_.name == "ledger export") return export_ledger();
     if (verb_.name == "ledger diff") return optional(diff_ledger(asking(), args_));
     if (verb_.name == "ledger check-proof") return optional(check_proof_file(args_));
+    if (verb_.name.starts_with("handle ")) return change_handle();
     return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
   }
 
@@ -242,6 +247,17 @@ class CommandLine {
     return optional(std::move(changed));
   }
 
+  Result<std::optional<Json>> change_handle() {
+    const auto home = Home::open(path_);
+    if (!home) return tl::unexpected(home.error());
+    return optional(handle_verb(verb_.name, args_,
+                                {*home,
+                                 [this](std::string_view verb, const Json& args) {
+                                   return ask_node(socket_path(), verb, args, answer_timeout_ms);
+                                 },
+                                 [] { return Result<std::string>(read_secret("The 24 words: ")); }}));
+  }
+
   Result<std::optional<Json>> import() {
     const auto file = args_["file"].get<std::string>();
     const auto text = read_file(file, config_file_bytes_max);
@@ -354,12 +370,13 @@ void print(const Invocation& invocation, const Json& result) {
     text = result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   } else if (invocation.verb->name == "wait") {
     return;  // its exit code says it all
-  } else if (invocation.verb->name == "invite" && result.contains("invite")) {
+  } else if (const char* line = result.contains("invite") ? "invite" : "entry";
+             result.contains(line) && result[line].is_string()) {
     // Scripts take the one line on standard output; people read the rest.
     Json rest = result;
-    rest.erase("invite");
+    rest.erase(line);
     to_stderr(format_result(rest, PrintStyle::of(stderr)));
-    text = result["invite"].get<std::string>() + "\n";
+    text = result[line].get<std::string>() + "\n";
   } else if (invocation.verb->name == "import") {
     for (const auto& note : result["notes"]) to_stderr(fmt::format("{}\n", printable(note.get<std::string>())));
     if (!result["applied"].get<bool>()) text = result["config"].get<std::string>();

@@ -48,6 +48,7 @@ Result<void> each_block(Store& store, const LedgerQuery& query, const std::funct
 Json entry_answer(const EntryView& entry) {
   Json out{{"kind", entry.kind}, {"handle", entry.handle}, {"version", entry.version}, {"hash", entry.hash.hex()}};
   if (!entry.inviter.empty()) out["inviter"] = entry.inviter;
+  if (!entry.detail.empty()) out["detail"] = entry.detail;
   return out;
 }
 
@@ -264,7 +265,8 @@ Result<Ledger> replay_ledger(ByteView genesis, Store& store) {
   if (!ledger) return ledger;
   std::optional<Error> wrong;
   auto scanned = each_block(store, 1, [&](ByteView block) {
-    if (auto appended = ledger->append(block); !appended) wrong = appended.error();
+    // Each was judged when it came.
+    if (auto appended = ledger->append(block, StampCheck::none); !appended) wrong = appended.error();
     return !wrong;
   });
   if (wrong)
@@ -278,13 +280,27 @@ Json handle_answer(const HandleRecord& record, bool ours) {
   Json nodes = Json::array();
   for (const auto& [node, role] : record.nodes)
     nodes.push_back({{"node", to_display(node)}, {"role", role == Role::admin ? "admin" : "member"}});
+  Json guardians = Json::array(), revoked = Json::array(), recovery;
+  for (const auto& guardian : record.guardians.who) guardians.push_back(guardian.handle);
+  for (const auto& revocation : record.revoked)
+    revoked.push_back({{"node", to_display(revocation.node)}, {"height", revocation.height}});
+  if (record.recovery)
+    recovery = {{"owner", record.recovery->owner.hex()},
+                {"due_ms", record.recovery->due},
+                {"cancellable", record.recovery->cancellable}};
   return {{"handle", record.handle},
           {"owner", record.owner.hex()},
+          {"next_key", record.next_key.hex()},
           {"nodes", std::move(nodes)},
           {"version", record.version},
           {"height", record.height},
           {"registered_ms", record.registered},
           {"lease_until_ms", or_null(record.lease_until)},
+          {"guardians", std::move(guardians)},
+          {"threshold", record.guardians.threshold},
+          {"recovery", std::move(recovery)},
+          {"revoked", std::move(revoked)},
+          {"released_ms", or_null(record.released)},
           {"register_entry", record.register_entry.hex()},
           {"ours", ours}};
 }

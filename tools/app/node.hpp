@@ -67,6 +67,9 @@ class Node final : public Api, public Turn {
   void share_change(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done);
   void handle_renew(std::function<void(Result<Json>)> done);
   void handle_update(const Json& args, std::function<void(Result<Json>)> done);
+  void handle_revoke_node(const Json& args, std::function<void(Result<Json>)> done);
+  void handle_cancel_recovery(std::function<void(Result<Json>)> done);
+  void handle_submit(const Json& args, std::function<void(Result<Json>)> done);
   void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
   std::string handle_state() const;
   LedgerSource ledger_source() const;

@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/limits.hpp"
 #include "core/topic.hpp"
+#include "tools/app/handle_verbs.hpp"
 #include "tools/app/ledger_answers.hpp"
 #include "tools/app/node.hpp"
 
@@ -44,6 +46,9 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "handle show") return done(handle_show(args));
   if (verb == "handle renew") return handle_renew(std::move(done));
   if (verb == "handle update") return handle_update(args, std::move(done));
+  if (verb == "handle revoke-node") return handle_revoke_node(args, std::move(done));
+  if (verb == "handle cancel-recovery") return handle_cancel_recovery(std::move(done));
+  if (verb == "handle submit") return handle_submit(args, std::move(done));
   if (verb == "handle register")
     return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
                                                "handle; another one needs a home of its own",
@@ -99,6 +104,19 @@ std::vector<std::string> Node::warnings() const {
   if (core_->overlay().ledger_sync().conflict())
     out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
                               core_->overlay().ledger_sync().conflict()->height));
+  if (auto going_on = core_->ledger().can_go_on(); !going_on) out.push_back(going_on.error().message);
+  for (const auto& [witness, evidence] : core_->ledger().network_record().liars)
+    out.push_back(
+        fmt::format("witness {}… signed two different votes, entry {}… proves it: its operator was broken "
+                    "into, or lies; the others can change the witnesses",
+                    witness.hex().substr(0, 16), evidence.hex().substr(0, 16)));
+  if (const HandleRecord* own = core_->ledger().handle(config_.handle); own && own->recovery)
+    out.push_back(fmt::format(
+        "the guardians of @{} are giving it to another owner key, in {} hours: {}", config_.handle,
+        own->recovery->due > core_->ledger().head_time()
+            ? (own->recovery->due - core_->ledger().head_time()) / 3'600'000
+            : 0,
+        own->recovery->cancellable ? "`diot handle cancel-recovery` ends that" : "nothing can stop it any more"));
   if (!core_->clock_sure())
     out.push_back(
         "the system's clock is behind a time that is known to be past: this node runs on from there; set the clock "
@@ -163,7 +181,7 @@ Result<Json> Node::status() const {
       {"handle_state", handle_state()},
       {"node", to_display(node_key_->node_id())},
       {"network", core_->ledger().network().hex()},
-      {"registrar", core_->ledger().genesis().witnesses.size() == 1 ? Json(core_->overlay().founder()) : Json(nullptr)},
+      {"registrar", core_->ledger().witnesses().size() == 1 ? Json(core_->overlay().founder()) : Json(nullptr)},
       {"height", core_->ledger().head().height},
       {"head", core_->ledger().head().block.hex()},
       {"head_time_ms", core_->ledger().head_time()},
@@ -281,6 +299,51 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
   submit_entry(make_update(changed, core_->ledger().network(), core_->ledger().head(), *owner, {}), std::move(done));
+}
+
+void Node::handle_revoke_node(const Json& args, std::function<void(Result<Json>)> done) {
+  const auto node = node_id_from_display(args.at("node").get<std::string>());
+  if (!node) return done(tl::unexpected(node.error()));
+  const HandleRecord* own = core_->ledger().handle(config_.handle);
+  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  auto cut_offs = core_->overlay().ends_of(*node);
+  if (cut_offs.size() > limits::cut_offs_per_entry_max) cut_offs.resize(limits::cut_offs_per_entry_max);
+  if (!args.contains("yes"))
+    return done(fail(Errc::not_permitted,
+                     fmt::format("this locks {} out for ever: its key never speaks for @{} again, its links are "
+                                 "closed, and its logs ({} known here) end where this node has them; say --yes if "
+                                 "that is what you want",
+                                 to_display(*node), config_.handle, cut_offs.size())));
+  const auto owner = home_.owner_key();
+  if (!owner) return done(tl::unexpected(owner.error()));
+  const RevokeNodeBody body{{own->handle, own->version + 1}, *node, std::move(cut_offs)};
+  submit_entry(make_entry(body, core_->ledger().network(), core_->ledger().head(), {*owner}), std::move(done));
+}
+
+void Node::handle_cancel_recovery(std::function<void(Result<Json>)> done) {
+  const HandleRecord* own = core_->ledger().handle(config_.handle);
+  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  const auto owner = home_.owner_key();
+  if (!owner) return done(tl::unexpected(owner.error()));
+  const CancelRecoveryBody body{{own->handle, own->version + 1}};
+  submit_entry(make_entry(body, core_->ledger().network(), core_->ledger().head(), {*owner}), std::move(done));
+}
+
+void Node::handle_submit(const Json& args, std::function<void(Result<Json>)> done) {
+  auto text = decode_entry_text(args.at("entry").get<std::string>());
+  if (!text) return done(tl::unexpected(text.error()));
+  if (text->network != core_->ledger().network())
+    return done(fail(Errc::invalid, "the entry is for the ledger of another network"));
+  const auto view = describe_entry(text->entry);
+  if (!view) return done(tl::unexpected(view.error()));
+  core_->overlay().ledger_sync().submit(std::move(text->entry),
+                                        [view = *view, done = std::move(done)](Result<std::uint64_t> height) {
+                                          if (!height) return done(tl::unexpected(height.error()));
+                                          done(Json{{"kind", view.kind},
+                                                    {"handle", view.handle.empty() ? Json(nullptr) : Json(view.handle)},
+                                                    {"version", view.version},
+                                                    {"height", *height}});
+                                        });
 }
 
 // Shares -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ const OptionSpec api_option{"api", list, "ADDRESS", "where the HTTP API listens 
 const OptionSpec overlay_option{"overlay", list, "ADDRESS", "where other nodes connect (0.0.0.0:42220)"};
 const OptionSpec public_option{"address", list, "ADDRESS", "what other nodes are told to dial, if not --overlay"};
 const OptionSpec yes_option{"yes", flag, "", "also if more people see or may do more than before"};
+const OptionSpec sure_option{"yes", flag, "", "do it, though it cannot be taken back"};
+const OptionSpec owner_option{"owner", text, "HEX", "the new owner key, see `diot handle keys` there", true};
+const OptionSpec next_key_option{"next-key-hash", text, "HEX", "the hash of the key after it, likewise", true};
+const OptionSpec nodes_option{"node", list, "NODE", "a node id that speaks for it then, likewise", true};
 const OptionSpec filter_option{"filter", positional, "FILTER", "a topic filter of this home, e.g. 'sensors/#'", true};
 const OptionSpec user_option{"name", positional, "NAME", "the user's name", true};
 const OptionSpec generate_option{"generate", flag, "", "make a password and print it"};
@@ -87,6 +91,42 @@ const std::vector<Verb> verbs{
      {{"add-node", list, "NODE", "a node id to add"},
       {"remove-node", list, "NODE", "a node id to remove"},
       {"role", text, "ROLE", "of the added nodes (member)", false, 0, 0, {"admin", "member"}}}},
+    {"handle revoke-node",
+     node,
+     false,
+     "lock out a node that is lost or stolen, for ever",
+     {{"node", positional, "NODE", "its node id, see `diot handle show`", true}, sure_option}},
+    {"handle cancel-recovery", node, false, "stop the guardians' recovery of the own handle"},
+    {"handle submit",
+     node,
+     false,
+     "hand in an entry that everybody has signed",
+     {{"entry", positional, "ENTRY", "diot-entry:…", true}}},
+    {"handle keys", local, true, "the public keys of this home that transfer and recover ask for"},
+    {"handle rotate", local, false, "replace the owner key by the next one; the 24 words come from standard input"},
+    {"handle release", local, false, "give the own handle up for ever; the words likewise", {sure_option}},
+    {"handle guardians",
+     local,
+     false,
+     "say which other handles can win this one back together; the words likewise",
+     {{"guardian", list, "HANDLE", "one of them"},
+      {"threshold", number, "K", "how many it takes", false, 1, 16},
+      {"none", flag, "", "have no guardians any more"}}},
+    {"handle transfer",
+     local,
+     false,
+     "give the own handle to another owner; the words likewise",
+     {owner_option, next_key_option, nodes_option, sure_option}},
+    {"handle recover",
+     local,
+     false,
+     "as a guardian: give a handle to another key",
+     {a_handle(true, "the handle to recover"), owner_option, next_key_option, nodes_option}},
+    {"handle sign",
+     local,
+     false,
+     "sign an entry that somebody made with transfer or recover",
+     {{"entry", positional, "ENTRY", "diot-entry:…", true}, sure_option}},
     {"share add", node, false, "let topics of this home be seen by others", {filter_option, preset_option(false)}},
     {"share change", node, false, "give a share another preset", {filter_option, preset_option(true), yes_option}},
     {"share remove", node, false, "end a share", {filter_option, yes_option}},
@@ -171,8 +211,6 @@ const std::vector<Verb> verbs{
     {"version", local, true, "the program's version"},
     {"setup", later, false, "open this home to its network, with a user and password"},
     {"doctor", later, false, "look for what is wrong and say what to do"},
-    {"handle rotate", later, false, "replace the owner key"},
-    {"handle revoke", later, false, "revoke a node of the own handle"},
     {"mount add", later, false, "give remote topics a local name"},
     {"mount remove", later, false, "end a mount"},
     {"mount list", later, false, "the mounts of this node"},
