@@ -75,13 +75,42 @@ Bytes encode_handle(const HandleRecord& record) {
   return bytes;
 }
 
+static void read_version_2(PackReader& in, HandleRecord& out, std::string& error) {
+  in.array_of(2);
+  out.guardians.threshold = static_cast<std::uint32_t>(in.uint(limits::guardians_per_handle_max));
+  for (auto left = in.array(limits::guardians_per_handle_max); left > 0 && in.ok(); --left) {
+    in.array_of(2);
+    auto& guardian = out.guardians.who.emplace_back();
+    guardian.handle = in.str(64);
+    guardian.register_entry = in.id<Hash>();
+  }
+  if (!in.nil()) {
+    in.array_of(5);
+    auto& recovery = out.recovery.emplace();
+    recovery.owner = in.id<PublicKey>();
+    recovery.next_key = in.id<Hash>();
+    recovery.nodes = ledger_codec::read_nodes(in, error);
+    recovery.due = in.uint();
+    recovery.cancellable = in.uint(1) != 0;
+  }
+  for (auto left = in.array(limits::revocations_per_handle_max); left > 0 && in.ok(); --left) {
+    in.array_of(3);
+    auto& revocation = out.revoked.emplace_back();
+    revocation.node = in.id<NodeId>();
+    revocation.height = in.uint();
+    revocation.cut_offs = in.id<Hash>();
+  }
+  out.released = in.uint();
+}
+
 Result<HandleRecord> decode_handle(ByteView bytes) {
-  PackReader in(bytes, 512);
+  PackReader in(bytes, 2048);
   HandleRecord out;
   std::string error;
-  in.array_of(12);
-  if (in.uint() != 1 && in.ok())
-    return fail(Errc::not_available, "a handle's record of another version: a newer diot may read it");
+  const auto members = in.array(16);
+  const auto version = in.uint();
+  if (in.ok() && (version < 1 || version > 2))
+    return fail(Errc::not_available, fmt::format("a handle's record of version {}: a newer diot may read it", version));
   out.handle = in.str(64);
   out.register_entry = in.id<Hash>();
   out.owner = in.id<PublicKey>();
@@ -93,7 +122,10 @@ Result<HandleRecord> decode_handle(ByteView bytes) {
   out.height = in.uint();
   out.registered = in.uint();
   out.lease_until = in.uint();
-  if (!in.done() || !error.empty()) return fail(Errc::invalid, "malformed record of a handle");
+  if (version == 2) read_version_2(in, out, error);
+  // One way to write it: what says nothing in version 2 is written in version 1.
+  if (!in.done() || members != (version == 1 ? 12 : 16) || encode_handle(out) != to_bytes(bytes))
+    return fail(Errc::invalid, "malformed record of a handle");
   return out;
 }
 

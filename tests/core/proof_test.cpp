@@ -56,6 +56,26 @@ TEST_F(Proof, ShowsThatThereIsNone) {
   }
 }
 
+TEST_F(Proof, HoldsARecordInEitherForm) {
+  auto record = *ledger.handle("bob");
+  EXPECT_EQ(decode_handle(encode_handle(record)).value(), record);
+  record.persons = {{"mum", test_key(40).public_key()}};
+  record.guardians = {1, {{"alice", ledger.handle("alice")->register_entry}}};
+  record.recovery =
+      Recovery{carol.owner.public_key(), ledger.log_root(), {{carol.node.node_id(), Role::admin}}, 7, false};
+  record.revoked = {{dave.node.node_id(), 3, ledger.map_root()}};
+  EXPECT_EQ(decode_handle(encode_handle(record)).value(), record);
+  record.nodes.clear();
+  record.released = start_ms;
+  const auto bytes = encode_handle(record);
+  EXPECT_EQ(decode_handle(bytes).value(), record);
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_handle(ByteView(bytes).first(size))) << size;
+  auto newer = bytes;
+  newer[3] = 3;  // behind the array's head
+  EXPECT_FALSE(decode_handle(newer));
+}
+
 TEST_F(Proof, OfAnotherRecordOrOfNoneIsRefused) {
   auto record = *ledger.handle("bob");
   record.owner = dave.owner.public_key();

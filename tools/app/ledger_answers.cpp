@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/limits.hpp"
 #include "core/ledger/note.hpp"
 #include "core/ledger/proof.hpp"
 #include "core/ledger/verify.hpp"
@@ -189,12 +190,26 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
   if (pin != 0) {
     const auto pinned = block_at(from.store, pin);
     if (!pinned) return tl::unexpected(pinned.error());
-    proof.pinned = HandleProof::Pinned{encode_block_header(pinned->header), from.ledger.genesis().witnesses};
+    proof.pinned = HandleProof::Pinned{encode_block_header(pinned->header), from.ledger.witnesses_at(pin + 1).keys()};
   } else {
     const auto genesis = unsigned_genesis(from.genesis);
     if (!genesis) return tl::unexpected(genesis.error());
     proof.genesis = to_bytes(*genesis);
   }
+  for (auto height = std::max<std::uint64_t>(pin, 1); height < head; ++height) {
+    const auto next = from.ledger.witnesses_at(height + 1).keys();
+    if (height == pin || next == from.ledger.witnesses_at(height).keys()) continue;
+    const auto last = block_at(from.store, height);
+    if (!last) return tl::unexpected(last.error());
+    if (last->header.next_witnesses != witness_set_hash(next))
+      return fail(Errc::not_available, fmt::format("the holder of the succession key replaced the witnesses in block "
+                                                   "{}, which no proof can follow: --pin that block or a later one",
+                                                   height + 1));
+    proof.changes.push_back({decided_header(*last), next});
+  }
+  if (proof.changes.size() > limits::proof_changes_max)
+    return fail(Errc::limit,
+                fmt::format("the witnesses changed {} times since: --pin a newer block", proof.changes.size()));
   const auto bytes = encode_proof(proof);
   // Nobody is handed a proof that does not hold.
   const auto pinned_at = pin == 0 ? std::nullopt : std::optional(Checkpoint{pin, *from.ledger.block_at(pin)});
