@@ -17,7 +17,7 @@
 namespace diot {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using testing::test_key;
 
 /// A home as `diot init` makes it, and its words.
