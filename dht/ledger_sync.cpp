@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/ledger/entry.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "core/merkle.hpp"
@@ -30,6 +31,7 @@ LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::fun
                          [this](const DoubleVote& evidence) {
                            if (double_votes_.size() == double_votes_max) double_votes_.erase(double_votes_.begin());
                            double_votes_.push_back(evidence);
+                           accusations_.push_back(evidence);
                          }});
 }
 
@@ -45,19 +47,66 @@ bool LedgerSync::is_witness() const {
 
 bool LedgerSync::decides_alone() const { return is_witness() && context_.ledger.witnesses().size() == 1; }
 
-void LedgerSync::link_up(LinkId link, const Hello& hello, LinkClass kind) {
-  if (kind != LinkClass::member) return;
-  if (hello.features & feature_witness) {
-    witnesses_.insert(link);
-    if (witness_) witness_->link_up(link);
-    next_offer_ = {};
+/// Of the next block, and of those behind it if that is decided.
+static std::vector<Witness> present_and_coming(const NetworkRecord& record) {
+  auto out = record.witnesses.members;
+  if (record.next_set)
+    out.insert(out.end(), record.next_set->witnesses.members.begin(), record.next_set->witnesses.members.end());
+  return out;
+}
+
+/// By the nodes that the ledger names; where a genesis names none, by what they say.
+void LedgerSync::find_witnesses() {
+  std::set<NodeId> nodes;
+  for (const auto& [key, node] : present_and_coming(context_.ledger.network_record())) nodes.insert(node);
+  const bool nameless = nodes.erase(NodeId{}) != 0;
+  for (const auto& [link, member] : members_) {
+    const bool witness = nodes.contains(member.node) || (nameless && member.says_so);
+    if (witness == witnesses_.contains(link)) continue;
+    if (witness) {
+      witnesses_.insert(link);
+      if (witness_) witness_->link_up(link);
+      next_offer_ = {};
+    } else {
+      witnesses_.erase(link);
+      if (witness_) witness_->link_down(link);
+    }
   }
+}
+
+std::set<NodeId> LedgerSync::wanted() const {
+  const auto all = present_and_coming(context_.ledger.network_record());
+  std::set<NodeId> out;
+  if (!key_ || std::ranges::find(all, key_->public_key(), &Witness::key) == all.end()) return out;
+  for (const auto& [key, node] : all)
+    if (node != NodeId{} && node != context_.self()) out.insert(node);
+  return out;
+}
+
+/// What proves that a witness lied goes into the ledger, whoever of us brings it.
+void LedgerSync::accuse() {
+  const auto& liars = context_.ledger.network_record().liars;
+  for (auto& evidence : std::exchange(accusations_, {})) {
+    if (liars.contains(evidence.witness)) continue;
+    auto entry = make_entry(EvidenceBody{evidence}, context_.network(), context_.ledger.head(), {context_.node});
+    submit(std::move(entry), [this, evidence](const Result<std::uint64_t>& height) {
+      const bool later = !height && height.error().code == Errc::timed_out;
+      if (later && accusations_.size() < double_votes_max) accusations_.push_back(evidence);
+    });
+  }
+}
+
+void LedgerSync::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind) {
+  if (kind != LinkClass::member) return;
+  members_[link] = {peer, (hello.features & feature_witness) != 0};
+  find_witnesses();
   on_head(link, hello.checkpoint);
 }
 
 void LedgerSync::link_down(LinkId link) {
   peers_.erase(link);
   asked_.erase(link);
+  members_.erase(link);
   witnesses_.erase(link);
   if (witness_) witness_->link_down(link);
   std::erase_if(asks_, [&](const auto& ask) { return ask.second.link == link; });
@@ -161,6 +210,7 @@ void LedgerSync::adopted(const Bytes& block) {
       if (theirs.height < head.height) tell_head(link);
     for (const auto& done : committed) done(head.height);
   });
+  find_witnesses();
   changed_();
   if (!witness_) return;
   // What can be in no block any more must not keep the witnesses awake.
@@ -337,6 +387,7 @@ void LedgerSync::tick() {
       context_.ledger.head_time() + static_cast<WallMs>(std::chrono::milliseconds(freshness).count());
   if (decides_alone() && context_.ledger.head().height > 0 && context_.clock.wall_ms() >= head_time) decide_alone(true);
   offer_waiting();
+  if (!accusations_.empty()) accuse();
   const auto over =
       witness ? fmt::format("the witnesses did not agree within 30 s ({}); the entry stays with them", status().text())
               : fmt::format(

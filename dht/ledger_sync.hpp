@@ -22,7 +22,7 @@ class LedgerSync {
   /// Reads what a witness remembers.
   void load();
 
-  void link_up(LinkId link, const Hello& hello, LinkClass kind);
+  void link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind);
   void link_down(LinkId link);
   /// The frames that are the ledger's. false: malformed.
   bool on_frame(LinkId link, FrameType type, ByteView body);
@@ -37,6 +37,8 @@ class LedgerSync {
   /// About every 100 ms.
   void tick();
 
+  /// Nodes that a witness wants to be linked to: the other ones'.
+  std::set<NodeId> wanted() const;
   /// The newest block that is on disk: what others may be told.
   const Checkpoint& durable_head() const { return durable_head_; }
   /// Whether this node decides about the next block, alone or with others.
@@ -68,6 +70,13 @@ class LedgerSync {
     LinkId link{};
   };
 
+  struct Member {
+    NodeId node;
+    bool says_so = false;  ///< in its hello: it is a witness
+  };
+
+  void find_witnesses();
+  void accuse();
   void on_head(LinkId link, const Checkpoint& head);
   void on_get(LinkId link, std::uint64_t from_height);
   void on_blocks(LinkId link, const std::vector<ByteView>& blocks);
@@ -95,12 +104,14 @@ class LedgerSync {
   EntryPool pool_;
   std::optional<WitnessSync> witness_;
   std::map<LinkId, Checkpoint> peers_;
-  std::set<LinkId> witnesses_;         ///< links to nodes that say they are one
+  std::map<LinkId, Member> members_;
+  std::set<LinkId> witnesses_;         ///< links to nodes that are witnesses, or will be
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
   std::map<std::uint64_t, Ask> asks_;  ///< submit frames without an answer
   std::uint64_t next_id_ = 1;
   Monotonic next_offer_{};
   std::vector<DoubleVote> double_votes_;
+  std::vector<DoubleVote> accusations_;  ///< not in the ledger yet
   Checkpoint durable_head_;
   std::optional<Checkpoint> conflict_;
 };

@@ -125,7 +125,9 @@ void Overlay::end_turn() {
 }
 
 void Overlay::tick() {
-  peers_.tick(remote_.wanted());
+  auto wanted = remote_.wanted();
+  wanted.merge(ledger_sync_.wanted());
+  peers_.tick(wanted);
   ledger_sync_.tick();
   const Monotonic now = context_.clock.monotonic();
   if (now < next_second_) return;
@@ -211,7 +213,7 @@ void Overlay::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkC
   links_[link] = {peer, hello.instance, kind, false};
   if (kind != LinkClass::member) return;
   peers_.link_up(link, peer, hello, dialled_by_us);
-  ledger_sync_.link_up(link, hello, kind);
+  ledger_sync_.link_up(link, peer, hello, kind);
   remote_.link_up(link, peer);
 }
 

@@ -48,6 +48,13 @@
 //   share remove     args {filter, yes?}: {filter, share, seq, effect: text}
 //   share list       args {handle?}: {handle, shares: [{filter, preset, share, channel, seq}, …]}
 //   share test       args {topic, as?: handle}: {topic, as, filter or null, read, write, why: text}
+//   witness list     {epoch, trusted, witnesses: [{handle or null, node or null, key, ours, lied}, …], and while others are
+//                     to follow: next_from_height, next_witnesses}
+//   witness status   {witness, witnesses, needed, in_reach, state: text, entries_waiting, round or null, double_votes?}
+//   witness invite   args {handles?: "a,b", remove?, accept-fragile?}: {entry, witnesses: count, next: text}
+//   witness accept   args {entry, yes?}: {entry, kind, signatures}
+//   witness change   args {entry}: as handle submit
+//   witness resume   args {from-height, yes?}: as witness status
 //   ledger list      args {prefix?, after?, limit?}: {handles: [{handle, nodes: count, version, height, registered_ms,
 //                     lease_until_ms or null}, …], more_after: handle if there are more}
 //   ledger show      args {handle}: as handle show

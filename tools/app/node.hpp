@@ -73,6 +73,16 @@ class Node final : public Api, public Turn {
   void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
   std::string handle_state() const;
   LedgerSource ledger_source() const;
+
+  // Verbs about witnesses (node_witness.cpp)
+  /// The founder's witness has a key of its own; everybody else's is the node key.
+  const KeyPair& witness_key() const;
+  Json witness_rows(const WitnessSet& set) const;
+  Result<Json> witness_list() const;
+  Result<Json> witness_status() const;
+  Result<Json> witness_invite(const Json& args) const;
+  void witness_accept(const Json& args, std::function<void(Result<Json>)> done);
+  void witness_resume(const Json& args, std::function<void(Result<Json>)> done);
   std::vector<std::string> warnings() const;
 
   Home home_;

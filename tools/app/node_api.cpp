@@ -53,6 +53,12 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
     return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
                                                "handle; another one needs a home of its own",
                                                config_.handle)));
+  if (verb == "witness list") return done(witness_list());
+  if (verb == "witness status") return done(witness_status());
+  if (verb == "witness invite") return done(witness_invite(args));
+  if (verb == "witness accept") return witness_accept(args, std::move(done));
+  if (verb == "witness change") return handle_submit(args, std::move(done));
+  if (verb == "witness resume") return witness_resume(args, std::move(done));
   if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, ledger_source()));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
 }
@@ -60,8 +66,8 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
 // What is going on --------------------------------------------------------------------------------------------
 
 LedgerSource Node::ledger_source() const {
-  return {core_->ledger(), genesis_, *store_, config_.handle, witness_key_ ? &*witness_key_ : nullptr,
-          clock_.wall_ms()};
+  const bool witness = core_->overlay().ledger_sync().is_witness();
+  return {core_->ledger(), genesis_, *store_, config_.handle, witness ? &witness_key() : nullptr, clock_.wall_ms()};
 }
 
 std::string Node::handle_state() const {
@@ -182,6 +188,7 @@ Result<Json> Node::status() const {
       {"node", to_display(node_key_->node_id())},
       {"network", core_->ledger().network().hex()},
       {"registrar", core_->ledger().witnesses().size() == 1 ? Json(core_->overlay().founder()) : Json(nullptr)},
+      {"witnesses", core_->overlay().ledger_sync().status().text()},
       {"height", core_->ledger().head().height},
       {"head", core_->ledger().head().block.hex()},
       {"head_time_ms", core_->ledger().head_time()},

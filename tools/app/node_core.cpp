@@ -62,7 +62,9 @@ Result<DhtKey> NodeCore::stored_dht_key() {
     if (const auto key = decode_dht_key(**stored)) return *key;
     return fail(Errc::corrupt, "the network's DHT key in diot.db is malformed");
   }
-  if (!config_.witness) return fail(Errc::corrupt, "diot.db holds no DHT key of the network");
+  const auto& founders = ledger_->genesis().witnesses;
+  if (!config_.witness || std::ranges::find(founders, config_.witness->public_key()) == founders.end())
+    return fail(Errc::corrupt, "diot.db holds no DHT key of the network");
   const DhtKey made{1, random_.id<Seed>()};
   store_.put(Table::meta, meta_dht_key(), encode_dht_key(made));
   return made;

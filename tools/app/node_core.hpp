@@ -20,7 +20,7 @@ namespace diot {
 struct NodeCoreConfig {
   std::string handle;
   Bytes genesis;
-  std::optional<KeyPair> witness;          ///< if this node is the network's
+  std::optional<KeyPair> witness;          ///< with which it decides blocks where it is a witness
   BrokerConfig broker;                     ///< its handle is set from the one above
   Authenticator* authenticator = nullptr;  ///< outlives the node; nullptr: everybody may do everything
   WallMs built = 0;                        ///< when the program was: no clock is behind that

@@ -27,6 +27,7 @@ const OptionSpec sure_option{"yes", flag, "", "do it, though it cannot be taken 
 const OptionSpec owner_option{"owner", text, "HEX", "the new owner key, see `diot handle keys` there", true};
 const OptionSpec next_key_option{"next-key-hash", text, "HEX", "the hash of the key after it, likewise", true};
 const OptionSpec nodes_option{"node", list, "NODE", "a node id that speaks for it then, likewise", true};
+const OptionSpec entry_option{"entry", positional, "ENTRY", "diot-entry:…", true};
 const OptionSpec filter_option{"filter", positional, "FILTER", "a topic filter of this home, e.g. 'sensors/#'", true};
 const OptionSpec user_option{"name", positional, "NAME", "the user's name", true};
 const OptionSpec generate_option{"generate", flag, "", "make a password and print it"};
@@ -97,11 +98,7 @@ const std::vector<Verb> verbs{
      "lock out a node that is lost or stolen, for ever",
      {{"node", positional, "NODE", "its node id, see `diot handle show`", true}, sure_option}},
     {"handle cancel-recovery", node, false, "stop the guardians' recovery of the own handle"},
-    {"handle submit",
-     node,
-     false,
-     "hand in an entry that everybody has signed",
-     {{"entry", positional, "ENTRY", "diot-entry:…", true}}},
+    {"handle submit", node, false, "hand in an entry that everybody has signed", {entry_option}},
     {"handle keys", local, true, "the public keys of this home that transfer and recover ask for"},
     {"handle rotate", local, false, "replace the owner key by the next one; the 24 words come from standard input"},
     {"handle release", local, false, "give the own handle up for ever; the words likewise", {sure_option}},
@@ -126,7 +123,7 @@ const std::vector<Verb> verbs{
      local,
      false,
      "sign an entry that somebody made with transfer or recover",
-     {{"entry", positional, "ENTRY", "diot-entry:…", true}, sure_option}},
+     {entry_option, sure_option}},
     {"share add", node, false, "let topics of this home be seen by others", {filter_option, preset_option(false)}},
     {"share change", node, false, "give a share another preset", {filter_option, preset_option(true), yes_option}},
     {"share remove", node, false, "end a share", {filter_option, yes_option}},
@@ -216,7 +213,24 @@ const std::vector<Verb> verbs{
     {"mount list", later, false, "the mounts of this node"},
     {"ledger storage", later, false, "who holds which part of the history"},
     {"ledger anchor", later, false, "anchor a checkpoint in another network"},
-    {"witness list", later, false, "the witnesses of the network"},
+    {"witness list", node, true, "who decides the ledger's blocks"},
+    {"witness status", node, true, "whether they can decide now, and what this node does about it"},
+    {"witness invite",
+     node,
+     false,
+     "as a witness: propose other ones; one line on standard output, which goes from hand to hand",
+     {{"handles", positional, "HANDLE,…", "homes that are to become witnesses"},
+      {"remove", list, "HANDLE", "a home that is to be one no more"},
+      {"accept-fragile", flag, "", "2 or 3, of whom none may fail"}}},
+    {"witness accept", node, false, "sign what somebody proposed", {entry_option, sure_option}},
+    {"witness change", node, false, "hand in what everybody has signed", {entry_option}},
+    {"witness resume",
+     node,
+     false,
+     "let a witness vote again that lost the memory of its votes",
+     {{"from-height", number, "HEIGHT", "from this block on, for which it has never voted", true, 1, height_max},
+      sure_option}},
+    {"witness succeed", later, false, "with the succession key: replace witnesses that are gone"},
     {"ping", later, false, "measure the way to another node"},
     {"netcheck", later, false, "how this node can be reached"},
     {"top", later, false, "the busiest topics and clients"},
