@@ -6,7 +6,7 @@
 namespace diot {
 
 namespace {
-constexpr auto answer_deadline = std::chrono::seconds(30);
+constexpr auto answer_deadline = std::chrono::seconds(20);  // whoever joins waits for 30
 constexpr auto keep_max = std::chrono::hours(1);  ///< at a witness: longer and somebody better makes it anew
 constexpr std::size_t askers_max = 16;            ///< of one entry
 }  // namespace

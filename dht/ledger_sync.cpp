@@ -389,9 +389,9 @@ void LedgerSync::tick() {
   offer_waiting();
   if (!accusations_.empty()) accuse();
   const auto over =
-      witness ? fmt::format("the witnesses did not agree within 30 s ({}); the entry stays with them", status().text())
+      witness ? fmt::format("the witnesses did not agree within 20 s ({}); the entry stays with them", status().text())
               : fmt::format(
-                    "the network's registrar did not answer within 30 s ({}); see `diot peers` "
+                    "the network's registrar did not answer within 20 s ({}); see `diot peers` "
                     "and try again",
                     status().text());
   pool_.time_out(now, witness, Error{Errc::timed_out, over});

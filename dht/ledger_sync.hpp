@@ -29,7 +29,7 @@ class LedgerSync {
 
   using Committed = EntryPool::Committed;
   /// Brings an entry of ours into the ledger: `done` once it is committed and on disk here, or refused, or neither within
-  /// 30 s (Errc::timed_out; it may still be committed later).
+  /// 20 s (Errc::timed_out; it may still be committed later).
   void submit(Bytes entry, Committed done);
 
   /// Makes a block of what was submitted in this turn, and answers.

@@ -121,7 +121,7 @@ void LedgerNode::link_up(LinkId link, const NodeId& peer, const Hello& hello, Li
   const LedgerNode* other = world.node_of(peer);
   links[link] = other->index;
   dialling_.erase(other->address);
-  sync().link_up(link, hello, kind);
+  sync().link_up(link, peer, hello, kind);
   touch();
 }
 

@@ -50,7 +50,9 @@ TEST(Options, EveryVerbTakesJson) {
       if (option.required && option.kind == OptionKind::positional) words.push_back("some");
     std::vector<std::string> required;
     for (const auto& option : verb.options)
-      if (option.required && option.kind != OptionKind::positional)
+      if (option.required && option.kind == OptionKind::number)
+        required.push_back(fmt::format("--{}={}", option.name, option.min));
+      else if (option.required && (option.kind == OptionKind::text || option.kind == OptionKind::list))
         required.push_back(fmt::format("--{}={}", option.name, option.choices.empty() ? "some" : option.choices[0]));
     for (const auto& word : required) words.push_back(word.c_str());
     words.push_back("--json");

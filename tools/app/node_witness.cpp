@@ -95,6 +95,9 @@ Result<Json> Node::witness_status() const {
 Result<Json> Node::witness_invite(const Json& args) const {
   const auto& ledger = core_->ledger();
   const auto& record = ledger.network_record();
+  if (!std::ranges::any_of(record.witnesses.members,
+                           [&](const Witness& each) { return each.key == witness_key().public_key(); }))
+    return fail(Errc::not_permitted, "this node is not a witness: ask one of `diot witness list` to do it");
   WitnessSet set;
   for (auto member : record.witnesses.members) {
     if (member.node == NodeId{}) {
@@ -131,9 +134,6 @@ Result<Json> Node::witness_invite(const Json& args) const {
                 fmt::format("{} witnesses are worse than one: if any of them fails nothing is registered any more; "
                             "have {} or more, or say --accept-fragile",
                             set.members.size(), tolerant_witnesses));
-  if (!std::ranges::any_of(record.witnesses.members,
-                           [&](const Witness& each) { return each.key == witness_key().public_key(); }))
-    return fail(Errc::not_permitted, "this node is not a witness: ask one of `diot witness list` to do it");
   const auto members = set.members.size();
   const auto entry =
       make_entry(WitnessChangeBody{record.epoch + 1, std::move(set)}, ledger.network(), ledger.head(), {witness_key()});

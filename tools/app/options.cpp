@@ -219,7 +219,7 @@ const std::vector<Verb> verbs{
      node,
      false,
      "as a witness: propose other ones; one line on standard output, which goes from hand to hand",
-     {{"handles", positional, "HANDLE,…", "homes that are to become witnesses"},
+     {{"handles", positional, "HANDLES", "homes that are to become witnesses, separated by commas"},
       {"remove", list, "HANDLE", "a home that is to be one no more"},
       {"accept-fragile", flag, "", "2 or 3, of whom none may fail"}}},
     {"witness accept", node, false, "sign what somebody proposed", {entry_option, sure_option}},
