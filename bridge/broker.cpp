@@ -13,6 +13,8 @@ constexpr std::size_t early_flush_bytes = 128 << 10;
 constexpr std::size_t spare_outputs_max = 64;
 /// An input buffer that grew beyond this for a large packet is not kept.
 constexpr std::size_t kept_buffer_bytes = 4 << 10;
+/// From here on a packet in pieces gets room for the largest.
+constexpr std::size_t large_packet_bytes = 64 << 10;
 constexpr auto scan_interval = std::chrono::milliseconds(500);
 }  // namespace
 
@@ -111,7 +113,11 @@ void Broker::received(ConnectionId id, ByteView bytes) {
   connection->last_received = clock_.monotonic();
   counts_.bytes_received += bytes.size();
   if (connection->held || !connection->input.empty()) {
-    append(connection->input, bytes);
+    Bytes& input = connection->input;
+    // Growing step by step would copy a large packet several times.
+    if (input.size() + bytes.size() > std::max(input.capacity(), large_packet_bytes))
+      input.reserve(std::max(limits::packet_bytes_max, 2 * input.capacity()));
+    append(input, bytes);
     return process_input(*connection);
   }
   const std::size_t used = process(*connection, bytes);

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint8_t row_version = 2;
 constexpr std::uint8_t mark_released = 1, mark_given_up = 2;
 constexpr QueueSeq packet_ids = 65'535;
+/// How far a queue may go beyond its bounds before it is cut back to them: each cut moves what is in flight.
+constexpr std::size_t slack_count = 64, slack_bytes = 1 << 20;
 
 /// Reads a variable byte integer of up to 64 bits; MQTT's own stop at 28.
 std::uint64_t read_varint(ByteReader& in) {
@@ -60,23 +62,29 @@ void Outbox::push(const MessagePtr& message, SpoolPlace place, const Delivery& d
     rows_.back().last = entry.seq;
     ++rows_.back().left;
   }
-  while (waiting_ > limits::session_queue_count_max || waiting_bytes_ > limits::session_queue_bytes_max) {
-    const auto before = waiting_;
-    give_up_oldest();
-    if (waiting_ == before) break;  // all of it is in flight
-  }
+  if (is_over(slack_count, slack_bytes)) give_up_oldest();
+}
+
+bool Outbox::is_over(std::size_t by_count, std::size_t by_bytes) const {
+  return waiting_ > limits::session_queue_count_max + by_count ||
+         waiting_bytes_ > limits::session_queue_bytes_max + by_bytes;
 }
 
 void Outbox::give_up_oldest() {
-  for (std::size_t at = next_; at < queue_.size(); ++at) {
-    Entry& entry = queue_[at];
-    if (entry.replay || entry.progress != Progress::queued) continue;
-    if (entry.place.batch && entry.qos == Qos::at_least_once) mark(entry, mark_given_up);
-    finish(entry);
-    ++lost_;
+  const auto may_go = [&](std::size_t at) { return !queue_[at].replay && queue_[at].progress == Progress::queued; };
+  for (std::size_t from = next_; is_over(0, 0) && from < queue_.size(); ++from) {
+    std::size_t to = from;
+    for (; is_over(0, 0) && to < queue_.size() && may_go(to); ++to) {
+      Entry& entry = queue_[to];
+      if (entry.place.batch && entry.qos == Qos::at_least_once) mark(entry, mark_given_up);
+      finish(entry);
+      ++lost_;
+    }
+    if (to == from) continue;
     // Taken out at once: an oldest message that is never acknowledged would keep the places of all that were given up.
-    queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(at));
-    return;
+    const auto place = [&](std::size_t at) { return queue_.begin() + static_cast<std::ptrdiff_t>(at); };
+    std::move_backward(queue_.begin(), place(from), place(to));
+    for (std::size_t gone = to - from; gone > 0; --gone) queue_.pop_front();
   }
 }
 

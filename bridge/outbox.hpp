@@ -139,6 +139,7 @@ class Outbox {
   Entry* find(PacketId packet_id);
   void finish(Entry& entry);
   void pop_done();
+  bool is_over(std::size_t by_count, std::size_t by_bytes) const;
   void give_up_oldest();
   Fifo<Row>::iterator row_of(const SpoolBatch& batch);
   void leave_row(SpoolBatch& batch);

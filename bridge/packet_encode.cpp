@@ -4,6 +4,8 @@ namespace diot {
 
 namespace {
 
+constexpr std::size_t large_payload_bytes = 4 << 10;
+
 /// Appends a packet whose body is known.
 void write_packet(Bytes& out, PacketType type, std::uint8_t flags, const Bytes& body) {
   PacketWriter writer(out);
@@ -162,7 +164,11 @@ std::size_t publish_bytes(Protocol protocol, const PublishOut& publish) {
 std::size_t encode_publish(Bytes& out, Protocol protocol, const PublishOut& publish) {
   const PublishSizes sizes = sizes_of(protocol, publish);
   const std::size_t start = out.size();
-  out.resize(start + 1 + varint_bytes(sizes.remaining) + sizes.remaining);
+  const std::size_t end = start + 1 + varint_bytes(sizes.remaining) + sizes.remaining;
+  // A small payload is written into room that was made for all; a large one is appended, for making room writes zeros.
+  const bool large = publish.payload.size() > large_payload_bytes;
+  if (large && end > out.capacity()) out.reserve(std::max(end, 2 * out.capacity()));
+  out.resize(end - (large ? publish.payload.size() : 0));
   RawWriter writer(out.data() + start);
   writer.u8(static_cast<std::uint8_t>(0x30 | publish.dup << 3 | static_cast<int>(publish.qos) << 1 | publish.retain));
   writer.varint(sizes.remaining);
@@ -182,7 +188,10 @@ std::size_t encode_publish(Bytes& out, Protocol protocol, const PublishOut& publ
       writer.raw(list.data(), list.size());
     }
   }
-  writer.raw(publish.payload.data(), publish.payload.size());
+  if (large)
+    append(out, publish.payload);
+  else
+    writer.raw(publish.payload.data(), publish.payload.size());
   return id_offset;
 }
 

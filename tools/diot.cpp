@@ -1,5 +1,7 @@
 // The `diot` program: node and command line in one.
 
+#include <malloc.h>
+
 #include "core/crypto.hpp"
 #include "tools/app/cli.hpp"
 #include "tools/app/joiner.hpp"
@@ -9,6 +11,9 @@
 namespace {
 
 diot::Result<void> run_node(const diot::Home& home, const diot::Config& config) {
+  // The buffers of large messages stay in the heap: mapped anew for each of them, they cost more page faults than copies.
+  mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  mallopt(M_TRIM_THRESHOLD, 16 << 20);
   diot::set_up_log(config.log_level, config.log_format);
   diot::Node node(home, config);
   if (auto started = node.start(); !started) return started;

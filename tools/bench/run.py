@@ -433,6 +433,7 @@ def parse_arguments():
     parser.add_argument("--systems", nargs="+", choices=["mosquitto", "diot"], default=["mosquitto", "diot"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="measured for each figure (3)")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--folder", help="where the homes are made: a real disk, for QoS 1 is synced to it")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     parser.add_argument("--json", help="write all single runs to this file")
@@ -463,7 +464,9 @@ def main():
             print(f"- {fact}")
         print(f"- `tools/bench/run.py {' '.join(sys.argv[1:])}`: {options.rounds} rounds of {options.seconds:g} s\n")
         for name in dict.fromkeys(options.sets):
-            cases = SETS[name]()
+            cases = [one for one in SETS[name]() if options.only in one.name]
+            if not cases:
+                continue
             place = folder / name
             place.mkdir()
             figures = run_cases(cases, options, place)
