@@ -7,8 +7,8 @@ namespace diot {
 
 namespace {
 constexpr auto answer_deadline = std::chrono::seconds(20);  // whoever joins waits for 30
-constexpr auto keep_max = std::chrono::hours(1);  ///< at a witness: longer and somebody better makes it anew
-constexpr std::size_t askers_max = 16;            ///< of one entry
+constexpr auto keep_max = std::chrono::hours(1);            ///< at a witness: longer and somebody better makes it anew
+constexpr std::size_t askers_max = 16;                      ///< of one entry
 }  // namespace
 
 EntryPool::Item* EntryPool::find(const Hash& hash) {
