@@ -26,7 +26,7 @@ Result<void> RemoteChannels::load() {
     const auto record = decode_directory_record(value, context_.network());
     const std::string handle(as_text(key).substr(catalogue_prefix.size()));
     if (!record || as_text(record->subject) != handle) return true;
-    take_catalogue(handle, owners_[handle], *record, value);
+    take_catalogue(handle, owners_[handle], *record, value, Signer::judged_before);
     owners_[handle].stored_seq = record->seq;
     return true;
   });
@@ -167,9 +167,11 @@ void RemoteChannels::ask_owners(Owner& owner, const std::string& handle) {
 
 bool RemoteChannels::out_of_reach(const Owner& owner, const std::string& handle) const {
   const HandleRecord* record = context_.ledger.handle(handle);
-  return record && std::ranges::any_of(record->nodes, [&](const auto& node) {
-           return node.first != context_.self() && !owner.answered.contains(node.first);
-         });
+  if (!record) return false;
+  if (record->nodes.empty()) return true;  // they were revoked, and what others hold is all there is
+  return std::ranges::any_of(record->nodes, [&](const auto& node) {
+    return node.first != context_.self() && !owner.answered.contains(node.first);
+  });
 }
 
 /// Only for demand of our own clients: what we carry for a member we get from the owner. So no two nodes carry a channel
@@ -235,7 +237,7 @@ void RemoteChannels::ledger_changed() {
 // Catalogues -------------------------------------------------------------------------------------------------
 
 Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::string& handle,
-                                                                   const DirectoryRecord& record) const {
+                                                                   const DirectoryRecord& record, Signer signer) const {
   const HandleRecord* owner = context_.ledger.handle(handle);
   std::map<ChannelId, ShareRecord> out;
   PackReader in(record.body);
@@ -243,7 +245,7 @@ Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::st
     auto share = decode_share(in.bin(limits::packet_bytes_max), context_.network());
     if (!share) return tl::unexpected(share.error());
     if (!share->is_public() || share->channel != channel_id(context_.network(), owner->register_entry, share->id) ||
-        owner->role_of(share->signer) != Role::admin)
+        (signer == Signer::of_now && owner->role_of(share->signer) != Role::admin))
       return fail(Errc::invalid, "a share that is not the handle's own");
     out.emplace(share->channel, std::move(*share));
   }
@@ -252,13 +254,15 @@ Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::st
 }
 
 void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record,
-                                    ByteView bytes) {
-  if (record.kind != DirectoryKind::catalogue || !context_.speaks_for(record.signer, handle)) {
+                                    ByteView bytes, Signer signer) {
+  const bool may_sign = signer == Signer::judged_before ? context_.ledger.handle(handle) != nullptr
+                                                        : context_.speaks_for(record.signer, handle);
+  if (record.kind != DirectoryKind::catalogue || !may_sign) {
     context_.count("catalogues refused");
     return;
   }
   if (record.seq < owner.catalogue_seq) return;
-  auto shares = shares_in(handle, record);
+  auto shares = shares_in(handle, record, signer);
   if (!shares) {
     context_.count("catalogues refused");
     return;
@@ -277,7 +281,7 @@ void RemoteChannels::on_directory_record(const DirectoryRecord& record) {
   const std::string handle(as_text(record.subject));
   const auto found = owners_.find(handle);
   if (found == owners_.end() || record.seq <= found->second.catalogue_seq) return;
-  take_catalogue(handle, found->second, record, {});
+  take_catalogue(handle, found->second, record, {}, Signer::of_now);
   if (found->second.catalogue_seq == record.seq) recompute(handle, found->second);
 }
 
@@ -304,7 +308,7 @@ void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, ByteView byte
   const auto helper = owner.helpers.find(link);
   // An owner's node speaks for itself; anybody else passes on what one of them signed.
   if (helper == owner.helpers.end() && record->signer != peer) return context_.count("catalogues refused");
-  take_catalogue(handle, owner, *record, bytes);
+  take_catalogue(handle, owner, *record, bytes, Signer::of_now);
   if (helper == owner.helpers.end())
     owner.answered.insert(peer);
   else

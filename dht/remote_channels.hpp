@@ -143,8 +143,13 @@ class RemoteChannels {
   bool out_of_reach(const Owner& owner, const std::string& handle) const;
   void seek_helpers(Owner& owner, const std::string& handle);
   void dismiss_helpers(Owner& owner, const std::string& handle);
-  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record, ByteView bytes);
-  Result<std::map<ChannelId, ShareRecord>> shares_in(const std::string& handle, const DirectoryRecord& record) const;
+  /// What this node took when its signer spoke for the handle stays good for it, also when that node is revoked later:
+  /// so who comes back still gets from others what counts of its logs.
+  enum class Signer { of_now, judged_before };
+  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record, ByteView bytes,
+                      Signer signer);
+  Result<std::map<ChannelId, ShareRecord>> shares_in(const std::string& handle, const DirectoryRecord& record,
+                                                     Signer signer) const;
   static bool wants(const Owner& owner, std::string_view filter);
   bool wants_durably(const Channel& channel) const;
   /// Joins the channels that the demand needs now, and leaves the others.
