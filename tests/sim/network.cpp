@@ -51,6 +51,13 @@ Network::LinkPtr Network::between(HomeIndex a, HomeIndex b) const {
   return nullptr;
 }
 
+bool Network::linked(HomeIndex a, HomeIndex b) const {
+  return std::ranges::any_of(links_, [&](const auto& entry) {
+    const auto& [id, link] = entry;
+    return link->up[0] && link->up[1] && (link->homes == std::array{a, b} || link->homes == std::array{b, a});
+  });
+}
+
 std::size_t Network::links_of(HomeIndex home) const {
   std::size_t count = 0;
   for (const auto& [id, link] : links_)

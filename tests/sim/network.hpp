@@ -59,6 +59,8 @@ class Network {
   std::function<bool(HomeIndex from, HomeIndex to, FrameType type, ByteView body)> on_arrive;
 
   std::size_t links_of(HomeIndex home) const;
+  /// Both know it.
+  bool linked(HomeIndex a, HomeIndex b) const;
   std::size_t unsent_max_seen() const { return unsent_max_seen_; }
   struct Stats {
     std::uint64_t dials = 0, links = 0, frames = 0, bytes = 0, breaks = 0;

@@ -556,7 +556,7 @@ bool World::calm() {
     if (!home->running() || home->disk().busy()) return false;
   }
   for (const auto& client : clients) {
-    const Home& home = client->home();
+    Home& home = client->home();
     if (!home.running()) continue;
     if (!client->idle()) return false;
     for (const auto& filter : client->filters()) {
@@ -564,8 +564,10 @@ bool World::calm() {
       // A damaged disk may have lost a subscription: then its client is deaf until it subscribes anew.
       if (!filter.granted || home.damaged || parts.kind != TopicKind::owned) continue;
       const auto owner = std::ranges::find(homes, parts.handle, [](const auto& one) { return one->handle; });
-      if ((*owner)->running() && reachable(home.index, (*owner)->index) &&
-          !client->home().core().overlay().remote().acknowledged(filter.filter))
+      if (!(*owner)->running() || !reachable(home.index, (*owner)->index)) continue;
+      // While it waits for the owner other members may acknowledge, who know no more than it does itself.
+      if (!home.core().overlay().remote().acknowledged(filter.filter) ||
+          (home.index != (*owner)->index && !network.linked(home.index, (*owner)->index)))
         return false;
     }
   }
