@@ -5,6 +5,8 @@
 #include <functional>
 #include <random>
 
+#include "core/ledger/agreement.hpp"
+
 namespace diot::wire {
 namespace {
 
@@ -38,6 +40,12 @@ Case make(const char* name, Bytes bytes, Decode decode, Encode encode) {
 
 std::vector<Case> cases() {
   const Checkpoint head{12, id<Hash>(1)};
+  ProposalMessage proposal;
+  proposal.round = 3;
+  proposal.valid_round = 1;
+  proposal.header.height = 13;
+  proposal.entries = {to_bytes("one"), to_bytes("two")};
+  proposal.proof = {{0, 5, id<Signature>(1)}, {2, 6, id<Signature>(2)}};
   return {
       make("ledger_head", encode_ledger_head(head), decode_ledger_head, encode_ledger_head),
       make("ledger_get", encode_ledger_get(300), decode_ledger_get, encode_ledger_get),
@@ -49,6 +57,12 @@ std::vector<Case> cases() {
            }),
       make("submit", encode_submit({5, 2, entry}), decode_submit, encode_submit),
       make("submitted", encode_submitted({5, 0, Errc::exists, "taken"}), decode_submitted, encode_submitted),
+      make("entries", encode_entries({entry, entry}), decode_entries, encode_entries),
+      make("vote", encode_vote({VoteKind::prevote, 2, 1, id<Hash>(3), 4, 5, id<Signature>(6)}), decode_vote,
+           encode_vote),
+      make("proposal", encode_proposal(proposal), decode_proposal, encode_proposal),
+      make("agreement_state", encode_agreement_state({2, 1, true, {std::vector<bool>(8, true), std::vector<bool>(16)}}),
+           decode_agreement_state, encode_agreement_state),
       make("enrol", encode_enrol({entry, id<Signature>(2)}), decode_enrol, encode_enrol),
       make("welcome", encode_welcome({"", genesis, 1, id<Seed>(5), 3}), decode_welcome, encode_welcome),
       make("catalogue_get", encode_catalogue_get({"alice", {"sensors/#", "+/door"}}), decode_catalogue_get,

@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "core/ledger/agreement.hpp"
 #include "dht/wire.hpp"
 #include "tests/fuzz/targets.hpp"
 
@@ -36,6 +37,9 @@ const std::vector<Kind>& kinds() {
     const Bytes some = to_bytes("some bytes");
     Bytes batch = encode_batch_prefix(77);
     append(batch, some);
+    ProposalMessage proposal;
+    proposal.entries = {some};
+    proposal.proof = {{0, 5, id<Signature>(1)}};
     return std::vector<Kind>{
         make(encode_ledger_head({12, id<Hash>(1)}), decode_ledger_head, encode_ledger_head),
         make(encode_ledger_get(300), decode_ledger_get, encode_ledger_get),
@@ -47,6 +51,11 @@ const std::vector<Kind>& kinds() {
              }),
         make(encode_submit({5, 2, some}), decode_submit, encode_submit),
         make(encode_submitted({5, 0, Errc::exists, "taken"}), decode_submitted, encode_submitted),
+        make(encode_entries({some, some}), decode_entries, encode_entries),
+        make(encode_vote({VoteKind::prevote, 2, 1, id<Hash>(3), 4, 5, id<Signature>(6)}), decode_vote, encode_vote),
+        make(encode_proposal(proposal), decode_proposal, encode_proposal),
+        make(encode_agreement_state({2, 1, true, {std::vector<bool>(8, true), std::vector<bool>(16)}}),
+             decode_agreement_state, encode_agreement_state),
         make(encode_enrol({some, id<Signature>(2)}), decode_enrol, encode_enrol),
         make(encode_welcome({"", some, 1, id<Seed>(5), 3}), decode_welcome, encode_welcome),
         make(encode_catalogue_get({"alice", {"sensors/#", "+/door"}}), decode_catalogue_get, encode_catalogue_get),
