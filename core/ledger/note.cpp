@@ -16,6 +16,7 @@ static constexpr std::size_t key_id_bytes = 4, time_bytes = 8;
 
 /// RFC 4648 section 4, with padding.
 static std::optional<Bytes> from_base64(std::string_view text) {
+  if (text.empty()) return Bytes{};  // libsodium wants no null pointers
   Bytes out(text.size());
   std::size_t size = 0;
   if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &size, nullptr,
