@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/ledger/ledger.hpp"
+#include "core/ledger/proof.hpp"
 #include "tests/core/keys.hpp"
 
 namespace diot::testing {
@@ -99,6 +100,17 @@ struct World {
   Result<void> pass(Ledger& to, WallMs time = 0) {
     now += time;
     return commit(to, {make_update(*to.handle("alice"), to.network(), to.head(), alice.owner, {})});
+  }
+
+  /// What the newest block says of a handle, from the genesis on.
+  HandleProof prove(const Ledger& ledger, const std::string& handle) const {
+    HandleProof out;
+    out.genesis = to_bytes(unsigned_genesis(genesis_bytes).value());
+    out.newest = decided_header(decode_block(blocks.back()).value());
+    out.handle = handle;
+    if (const auto* record = ledger.handle(handle)) out.record = encode_handle(*record);
+    out.path = ledger.prove(handle);
+    return out;
   }
 
   Grant grant(const Ledger& ledger, const Home& inviter, std::uint64_t token) const {

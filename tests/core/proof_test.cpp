@@ -18,15 +18,7 @@ class Proof : public ::testing::Test {
     EXPECT_EQ(why(world.commit(ledger, {world.join(ledger, carol, 1001)})), "");
   }
 
-  HandleProof prove(const std::string& handle) const {
-    HandleProof out;
-    out.genesis = to_bytes(unsigned_genesis(world.genesis_bytes).value());
-    out.newest = decided_header(decode_block(world.blocks.back()).value());
-    out.handle = handle;
-    if (const auto* record = ledger.handle(handle)) out.record = encode_handle(*record);
-    out.path = ledger.prove(handle);
-    return out;
-  }
+  HandleProof prove(const std::string& handle) const { return world.prove(ledger, handle); }
   Result<ProvedHandle> check(const HandleProof& proof) const { return check_proof(proof, ledger.network()); }
 
   World world;
@@ -188,12 +180,8 @@ TEST_F(Proof, IsSmall) {
   // 7 witnesses of whom 5 voted, one home in the genesis, a million handles: 20 siblings.
   World seven(7);
   auto of_seven = seven.ledger();
-  HandleProof proof;
-  proof.genesis = to_bytes(unsigned_genesis(seven.genesis_bytes).value());
-  proof.newest = decided_header(decode_block(seven.blocks.back()).value());
+  auto proof = seven.prove(of_seven, "alice");
   proof.newest.votes.resize(5);
-  proof.handle = "alice";
-  proof.record = encode_handle(*of_seven.handle("alice"));
   proof.path.siblings.resize(20, seven.genesis.succession);
   const auto from_genesis = encode_proof(proof).size();
   RecordProperty("bytes_from_genesis", static_cast<int>(from_genesis));

@@ -35,6 +35,25 @@ struct Forwarding : testing::Test {
     alice.publish("sensors/n", payload, Qos::at_least_once, retain);
     world.run();
   }
+  /// Once at alice, and once, to bob, by a copy of alice's node that went on from the same point. Alice's batch.
+  BatchHeader publish_twice(const std::string& payload) {
+    BatchHeader header;
+    world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+      if (&to == &bob && type == FrameType::batch) header = BatchView::parse(wire::decode_batch(body)->batch)->header;
+      return true;
+    };
+    publish(payload);
+    world.on_wire = nullptr;
+    BatchWriter copy(Stream::durable, channel(), header.incarnation, header.previous);
+    Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("twin"), {}};
+    Bytes frame = wire::encode_batch_prefix(0);
+    append(frame, copy.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, alice.key,
+                            alice.ledger->network(), world.random));
+    bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
+    bob.turn.touch();
+    world.run();
+    return header;
+  }
   /// bob is away while "2" and "3" are published, begins anew behind that hole with an empty disk, and hands "4" to carol,
   /// who reaches nobody else.
   void let_bob_miss_two_and_carry_on() {
@@ -437,24 +456,7 @@ TEST_F(Forwarding, GivesAnOwnerBackWhatItsBackupLacks) {
 TEST_F(Forwarding, KeepsTheProofOfALogThatWasWrittenTwice) {
   bob.overlay->add_demand("@alice/sensors/#", false);
   settle();
-  Bytes first;
-  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
-    if (&to == &bob && type == FrameType::batch) first = body;
-    return true;
-  };
-  publish("1");
-  world.on_wire = nullptr;
-  const auto held = wire::decode_batch(first);
-  const auto batch = BatchView::parse(held->batch);
-  // A copy of alice's node went on from the same point.
-  BatchWriter copy(Stream::durable, channel(), batch->header.incarnation, batch->header.previous);
-  Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("twin"), {}};
-  Bytes frame = wire::encode_batch_prefix(0);
-  append(frame, copy.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, alice.key,
-                          alice.ledger->network(), world.random));
-  bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
-  bob.turn.touch();
-  world.run();
+  publish_twice("1");
   ASSERT_EQ(bob.overlay->remote().forks().size(), 1u);
   EXPECT_EQ(bob.overlay->remote().forks()[0].handle, "alice");
   publish("2");
@@ -477,21 +479,7 @@ TEST_F(Forwarding, KeepsTheProofOfEachLifeThatWasCopied) {
   settle();
   Bytes proof;
   for (int life = 0; life < 2; ++life) {
-    BatchHeader header;
-    world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
-      if (&to == &bob && type == FrameType::batch) header = BatchView::parse(wire::decode_batch(body)->batch)->header;
-      return true;
-    };
-    publish("1");
-    world.on_wire = nullptr;
-    BatchWriter copy(Stream::durable, channel(), header.incarnation, header.previous);
-    Record record{RecordKind::message, "sensors/n", Qos::at_least_once, false, to_bytes("twin"), {}};
-    Bytes frame = wire::encode_batch_prefix(0);
-    append(frame, copy.seal({encode_record(record)}, false, hybrid_from(world.clock.wall_ms()), 1, alice.key,
-                            alice.ledger->network(), world.random));
-    bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::batch, frame);
-    bob.turn.touch();
-    world.run();
+    const BatchHeader header = publish_twice("1");
     ASSERT_EQ(bob.overlay->remote().forks().size(), 1u);
     for (const auto& [key, value] : bob.store->rows(Table::meta))
       if (as_text(key).starts_with("fork/")) proof = value;
