@@ -1,5 +1,7 @@
 #include "bridge/packet.hpp"
 
+#include "bridge/shared_filter.hpp"
+
 namespace diot {
 
 namespace {
@@ -305,9 +307,7 @@ Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
     // Before 5.0 this is a filter as any other, for the standard; the broker refuses the ill-formed ones of it.
     if (protocol == Protocol::mqtt_5 && filter.starts_with("$share/")) {
       if (options->no_local) in.fail(Reason::protocol_error, "No Local on a shared subscription");
-      const std::string_view shared = filter.substr(7), name = shared.substr(0, shared.find('/'));
-      if (name.empty() || name.find_first_of("+#") != name.npos || shared.size() < name.size() + 2)
-        in.fail(Reason::protocol_error, "an ill-formed shared subscription");
+      if (!split_shared_filter(filter)) in.fail(Reason::protocol_error, "an ill-formed shared subscription");
     }
     subscribe.requests.push_back({filter, *options});
   }

@@ -24,17 +24,6 @@ Digest hmac(ByteView key, ByteView bytes) {
   return out;
 }
 
-/// A proof is the only thing that is read: 32 bytes.
-std::optional<Digest> from_base64(std::string_view text) {
-  Digest out;
-  std::size_t size = 0;
-  if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &size, nullptr,
-                        sodium_base64_VARIANT_ORIGINAL) != 0 ||
-      size != out.size())
-    return std::nullopt;
-  return out;
-}
-
 /// Cuts "x=value" off the front, with the comma behind it; nullopt if it has another name.
 std::optional<std::string_view> take_attribute(std::string_view& text, char name) {
   if (text.size() < 2 || text[0] != name || text[1] != '=') return std::nullopt;
@@ -140,7 +129,8 @@ Result<Bytes> ScramServer::finish(ByteView client_final) {
   const std::string without_proof(rest.substr(0, proof_at));
   const auto binding = take_attribute(rest, 'c');
   const auto nonce = take_attribute(rest, 'r');
-  if (!proof || !binding || !nonce) return malformed("the final message is malformed");
+  if (!proof || proof->size() != Digest().size() || !binding || !nonce)
+    return malformed("the final message is malformed");
   if (*binding != to_base64(as_bytes(header_)) || *nonce != nonce_)
     return fail(Errc::not_permitted, "SCRAM: the final message belongs to another exchange");
   const std::string all = client_first_bare_ + "," + server_first_ + "," + without_proof;

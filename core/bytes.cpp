@@ -38,17 +38,21 @@ static std::string to_base64(ByteView bytes, int variant) {
 std::string to_base64(ByteView bytes) { return to_base64(bytes, sodium_base64_VARIANT_ORIGINAL); }
 std::string to_base64url(ByteView bytes) { return to_base64(bytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING); }
 
-std::optional<Bytes> from_base64url(std::string_view text) {
+static std::optional<Bytes> from_base64(std::string_view text, int variant) {
   if (text.empty()) return Bytes{};
   Bytes out(text.size() * 3 / 4 + 1);  // one to spare: never null
   std::size_t written = 0;
   const char* end = nullptr;
-  if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written, &end,
-                        sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+  if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &written, &end, variant) != 0 ||
       end != text.data() + text.size())
     return std::nullopt;
   out.resize(written);
   return out;
+}
+
+std::optional<Bytes> from_base64(std::string_view text) { return from_base64(text, sodium_base64_VARIANT_ORIGINAL); }
+std::optional<Bytes> from_base64url(std::string_view text) {
+  return from_base64(text, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
 }  // namespace diot

@@ -33,6 +33,8 @@ std::string to_hex(ByteView bytes);
 std::optional<Bytes> from_hex(std::string_view text);
 /// RFC 4648 section 4, with padding.
 std::string to_base64(ByteView bytes);
+/// nullopt on missing padding, on a character outside the alphabet and on set bits behind the last byte.
+std::optional<Bytes> from_base64(std::string_view text);
 /// RFC 4648 section 5, no padding.
 std::string to_base64url(ByteView bytes);
 /// nullopt on padding, on a character outside the alphabet and on set bits behind the last byte.

@@ -7,24 +7,13 @@
 #include <charconv>
 
 #include "core/ledger/limits.hpp"
+#include "core/text.hpp"
 
 namespace diot {
 
 static constexpr std::string_view dash = "\u2014 ";
 static constexpr std::size_t note_bytes_max = 1 << 20;
 static constexpr std::size_t key_id_bytes = 4, time_bytes = 8;
-
-/// RFC 4648 section 4, with padding.
-static std::optional<Bytes> from_base64(std::string_view text) {
-  if (text.empty()) return Bytes{};  // libsodium wants no null pointers
-  Bytes out(text.size());
-  std::size_t size = 0;
-  if (sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &size, nullptr,
-                        sodium_base64_VARIANT_ORIGINAL) != 0)
-    return std::nullopt;
-  out.resize(size);
-  return out;
-}
 
 std::string log_origin(const NetworkId& network) { return "diot/" + network.hex(); }
 std::string witness_name(const NetworkId& network, const PublicKey& witness) {
@@ -37,16 +26,10 @@ std::string checkpoint_text(const LogCheckpoint& checkpoint) {
 
 Result<LogCheckpoint> parse_checkpoint_text(std::string_view text) {
   LogCheckpoint out;
-  const auto line = [&] {
-    const auto end = text.find('\n');
-    const auto taken = text.substr(0, end);
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
-    return taken;
-  };
-  out.origin = line();
-  const auto size = line();
+  out.origin = take_until(text, '\n');
+  const auto size = take_until(text, '\n');
   const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), out.size);
-  const auto root = from_base64(line()).value_or(Bytes{});
+  const auto root = from_base64(take_until(text, '\n')).value_or(Bytes{});
   const auto hash = Hash::from(root);
   if (out.origin.empty() || error != std::errc{} || end != size.data() + size.size() ||
       (size.size() > 1 && size[0] == '0') || !hash)
@@ -119,9 +102,7 @@ Result<OpenedNote> open_note(std::string_view note, const std::vector<NoteKey>& 
   OpenedNote out;
   out.text = note.substr(0, blank + 1);
   for (auto rest = note.substr(blank + 2); !rest.empty();) {
-    const auto end = rest.find('\n');
-    auto line = rest.substr(0, end);
-    rest.remove_prefix(end + 1);
+    const auto line = take_until(rest, '\n');
     const auto space = line.starts_with(dash) ? line.find(' ', dash.size()) : line.npos;
     if (space == line.npos) return wrong("one of its signature lines is not in the form of one");
     const auto name = line.substr(dash.size(), space - dash.size());
