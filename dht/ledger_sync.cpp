@@ -261,7 +261,7 @@ Result<void> LedgerSync::let_witness_vote(std::uint64_t first_height) {
 LedgerSync::Status LedgerSync::status() const {
   Status out;
   out.witnesses = context_.ledger.witnesses().size();
-  out.needed = 2 * out.witnesses / 3 + 1;
+  out.needed = quorum_size(out.witnesses);
   out.witness = is_witness();
   if (out.witness && out.witnesses > 1) {
     const auto& agreement = witness_->agreement();

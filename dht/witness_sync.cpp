@@ -11,17 +11,13 @@ constexpr auto help_interval = std::chrono::milliseconds(200);  ///< what somebo
 
 }  // namespace
 
-void write_new_witness_memory(Store& store, const PublicKey& witness, std::uint64_t first_height) {
-  store.put(Table::meta, witness_memory_key(), Agreement::new_memory(witness, first_height));
-  store.erase(Table::meta, witness_value_key());
-}
-
 void WitnessSync::load() {
   auto memory = context_.store.get(Table::meta, witness_memory_key());
   // Who decided alone until now kept no memory: its blocks were all that it voted for.
   if (memory && !*memory && context_.ledger.witnesses() == std::vector{agreement_.key()}) {
-    write_new_witness_memory(context_.store, agreement_.key(), 0);
     memory = Agreement::new_memory(agreement_.key(), 0);
+    context_.store.put(Table::meta, witness_memory_key(), **memory);
+    context_.store.erase(Table::meta, witness_value_key());
     context_.turn.touch();
   }
   agreement_.load(memory, context_.store.get(Table::meta, witness_value_key()));

@@ -15,9 +15,6 @@ namespace diot {
 /// Table::meta's keys: what it voted (Agreement::Persist::memory), and the block that it saw prevoted.
 inline Bytes witness_memory_key() { return to_bytes("agreement"); }
 inline Bytes witness_value_key() { return to_bytes("agreement-value"); }
-/// What a new witness key's memory begins as. Whoever makes the key calls this, and nobody else: a witness without its
-/// memory does not vote.
-void write_new_witness_memory(Store& store, const PublicKey& witness, std::uint64_t first_height);
 
 class WitnessSync {
  public:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/ledger/codec.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
 
@@ -281,8 +282,7 @@ void Agreement::keep_value() {
   if (!rules_.valid_round || (value_ && value_->round == *rules_.valid_round)) return;
   const Round& round = round_at(*rules_.valid_round);
   auto proof = votes_for(round, VoteKind::prevote, rules_.valid);
-  const auto needed = 2 * witnesses_.size() / 3 + 1;
-  if (proof.size() > needed) proof.resize(needed);
+  proof.resize(std::min(proof.size(), quorum_size(witnesses_.size())));
   value_ = Value{*rules_.valid_round, round.proposal->header, round.proposal->entries, std::move(proof), rules_.valid};
   dirty_ = value_dirty_ = true;
 }
@@ -416,16 +416,6 @@ static std::optional<ByteView> without_checksum(ByteView bytes) {
   return bytes.subspan(8);
 }
 
-static void write_round(PackWriter& out, const std::optional<std::uint32_t>& round, const Hash& block) {
-  out.uint(round ? std::uint64_t{*round} + 1 : 0);
-  out.bin(block);
-}
-
-static void read_round(PackReader& in, std::optional<std::uint32_t>& round, Hash& block) {
-  if (const auto number = in.uint(0xffffffff); number > 0) round = static_cast<std::uint32_t>(number - 1);
-  block = in.id<Hash>();
-}
-
 namespace {
 struct Memory {
   PublicKey witness;
@@ -447,8 +437,10 @@ static Bytes encode_memory(const Memory& memory) {
   out.uint(memory.height);
   out.uint(memory.rules.round);
   out.uint(static_cast<std::uint64_t>(memory.rules.step));
-  write_round(out, memory.rules.locked_round, memory.rules.locked);
-  write_round(out, memory.rules.valid_round, memory.rules.valid);
+  ledger_codec::write_round(out, memory.rules.locked_round);
+  out.bin(memory.rules.locked);
+  ledger_codec::write_round(out, memory.rules.valid_round);
+  out.bin(memory.rules.valid);
   out.array(memory.votes.size());
   for (const auto& vote : memory.votes) out.bin(vote);
   return with_checksum(bytes);
@@ -467,8 +459,10 @@ static std::optional<Memory> decode_memory(ByteView bytes) {
   out.height = in.uint();
   out.rules.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
   out.rules.step = static_cast<AgreementStep>(in.uint(2));
-  read_round(in, out.rules.locked_round, out.rules.locked);
-  read_round(in, out.rules.valid_round, out.rules.valid);
+  out.rules.locked_round = ledger_codec::read_round(in);
+  out.rules.locked = in.id<Hash>();
+  out.rules.valid_round = ledger_codec::read_round(in);
+  out.rules.valid = in.id<Hash>();
   for (auto left = in.array(4); left > 0 && in.ok(); --left) out.votes.push_back(to_bytes(in.bin(256)));
   if (!in.done()) return std::nullopt;
   return out;
@@ -498,8 +492,7 @@ Bytes Agreement::value() const {
   out.uint(height_);
   out.uint(value_->round);
   out.bin(encode_block_header(value_->header));
-  out.array(value_->entries.size());
-  for (const auto& entry : value_->entries) out.bin(entry);
+  write_block_entries(out, value_->entries);
   write_block_votes(out, value_->proof);
   return with_checksum(bytes);
 }
@@ -507,14 +500,13 @@ Bytes Agreement::value() const {
 Result<Agreement::Value> Agreement::read_value(ByteView bytes, std::uint64_t height) const {
   const auto content = without_checksum(bytes);
   if (!content) return fail(Errc::corrupt, "checksum");
-  PackReader in(*content, 16 + limits::block_entries_max + 4 * limits::witnesses_max);
+  PackReader in(*content, block_values_max);
   Value out;
   in.array_of(6);
   const bool known = in.uint() == 1 && in.uint() == height;
   out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
-  const auto header = in.bin(512);
-  for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
-    out.entries.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
+  const auto header = in.bin(block_header_bytes_max);
+  out.entries = read_block_entries(in);
   out.proof = read_block_votes(in);
   const auto decoded = decode_block_header(header);
   if (!in.done() || !known || !decoded) return fail(Errc::corrupt, "another form or height");

@@ -34,6 +34,18 @@ BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::u
   return BlockView::Vote::of(vote);
 }
 
+void write_block_entries(PackWriter& out, const std::vector<Bytes>& entries) {
+  out.array(entries.size());
+  for (const auto& entry : entries) out.bin(entry);
+}
+
+std::vector<Bytes> read_block_entries(PackReader& in) {
+  std::vector<Bytes> out;
+  for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
+    out.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
+  return out;
+}
+
 void write_block_votes(PackWriter& out, const std::vector<BlockView::Vote>& votes) {
   out.array(votes.size());
   for (const auto& vote : votes) {
@@ -62,8 +74,7 @@ Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries,
   PackWriter out(bytes);
   out.array(4);
   out.bin(encode_block_header(header));
-  out.array(entries.size());
-  for (const auto& entry : entries) out.bin(entry);
+  write_block_entries(out, entries);
   out.uint(round);
   write_block_votes(out, votes);
   return bytes;
@@ -94,12 +105,11 @@ Result<BlockView> decode_block(ByteView bytes) {
   if (bytes.size() > limits::block_bytes_max)
     return fail(Errc::limit,
                 fmt::format("a block of {} bytes, at most {} are allowed", bytes.size(), limits::block_bytes_max));
-  PackReader in(bytes, 16 + limits::block_entries_max + 4 * limits::witnesses_max);
+  PackReader in(bytes, block_values_max);
   BlockView out;
   in.array_of(4);
-  const auto header = in.bin(512);
-  for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
-    out.entries.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
+  const auto header = in.bin(block_header_bytes_max);
+  out.entries = read_block_entries(in);
   out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
   out.votes = read_block_votes(in);
   if (!in.done()) return fail(Errc::invalid, "malformed block: it is not in the form of one");

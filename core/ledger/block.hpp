@@ -8,6 +8,7 @@
 #include "core/clock.hpp"
 #include "core/crypto.hpp"
 #include "core/error.hpp"
+#include "core/ledger/limits.hpp"
 #include "core/ledger/vote.hpp"
 #include "core/msgpack.hpp"
 
@@ -47,6 +48,8 @@ Result<BlockHeader> decode_block_header(ByteView bytes);
 Hash block_hash(const BlockHeader& header);
 /// More than two thirds of `witnesses`.
 constexpr bool is_quorum(std::size_t votes, std::size_t witnesses) { return 3 * votes > 2 * witnesses; }
+/// The fewest votes that are one.
+constexpr std::size_t quorum_size(std::size_t witnesses) { return 2 * witnesses / 3 + 1; }
 /// A precommit for `header` in `round` by the witness number `index`, whose key is `witness`.
 BlockView::Vote make_vote(const BlockHeader& header, std::uint32_t round, std::uint32_t index, WallMs time,
                           const KeyPair& witness);
@@ -55,9 +58,15 @@ Bytes encode_block(const BlockHeader& header, const std::vector<Bytes>& entries,
 /// Shape and bounds only.
 Result<BlockView> decode_block(ByteView bytes);
 
-/// Votes as blocks and proposals hold them; a failure sticks to `in`.
+/// Entries and votes as blocks and proposals hold them; a failure sticks to `in`.
+void write_block_entries(PackWriter& out, const std::vector<Bytes>& entries);
+std::vector<Bytes> read_block_entries(PackReader& in);
 void write_block_votes(PackWriter& out, const std::vector<BlockView::Vote>& votes);
 std::vector<BlockView::Vote> read_block_votes(PackReader& in);
+
+/// What such a thing takes at most: the msgpack values of a block, and the bytes of a header.
+inline constexpr std::size_t block_values_max = 16 + limits::block_entries_max + 4 * limits::witnesses_max;
+inline constexpr std::size_t block_header_bytes_max = 512;
 
 /// SHA-256 over the keys, one after the other.
 Hash witness_set_hash(const std::vector<PublicKey>& witnesses);

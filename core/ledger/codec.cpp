@@ -119,11 +119,10 @@ WitnessSet read_witnesses(PackReader& in, std::string& error) {
     error = "it names no witness";
     return out;
   }
-  const bool few = out.members.size() < limits::solid_witnesses_min;
-  if (few && !out.fragile)
+  if (!out.is_solid() && !out.fragile)
     error = fmt::format("{} witnesses: fewer than 4 do not survive the failure of one, and must be accepted as fragile",
                         out.members.size());
-  if (!few && out.fragile) error = "4 or more witnesses are not fragile";
+  if (out.is_solid() && out.fragile) error = "4 or more witnesses are not fragile";
   return out;
 }
 

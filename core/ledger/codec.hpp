@@ -1,6 +1,7 @@
 #pragma once
 // Pieces that several formats of the ledger share. For this folder only.
 
+#include <optional>
 #include <string>
 
 #include "core/clock.hpp"
@@ -36,6 +37,16 @@ inline Checkpoint read_checkpoint(PackReader& in) {
   out.height = in.uint();
   out.block = in.id<Hash>();
   return out;
+}
+
+/// A round of the agreement, or none: 0 is none, 1 is round 0.
+inline void write_round(PackWriter& out, const std::optional<std::uint32_t>& round) {
+  out.uint(round ? std::uint64_t{*round} + 1 : 0);
+}
+inline std::optional<std::uint32_t> read_round(PackReader& in) {
+  const auto number = in.uint(0xffffffff);
+  if (number == 0) return std::nullopt;
+  return static_cast<std::uint32_t>(number - 1);
 }
 
 /// Version and suite, which every format of the ledger begins with. Errc::not_available if this program does not know

@@ -219,6 +219,13 @@ Result<HandleRecord> LedgerDraft::existing(const HandleChange& change) {
   return *record;
 }
 
+Result<void> LedgerDraft::check_next_key(const PublicKey& owner, const Hash& next_key) {
+  if (next_key.is_zero() || next_key == sha256(owner))
+    return fail(Errc::invalid,
+                "the next-key hash is not that of another key: the handle could never be given a new one");
+  return {};
+}
+
 Result<void> LedgerDraft::check_nodes(const std::string& handle, const PublicKey& owner, const NodeRoles& nodes,
                                       const HandleRecord* record) {
   for (const auto& [node, role] : nodes) {

@@ -10,7 +10,6 @@
 
 namespace diot {
 
-static constexpr std::size_t header_bytes_max = 512;
 static constexpr std::size_t siblings_max = 256;
 
 DecidedHeader decided_header(const BlockView& block) {
@@ -40,7 +39,7 @@ static void write_decided(PackWriter& out, const DecidedHeader& block) {
 }
 static DecidedHeader read_decided(PackReader& in) {
   DecidedHeader out;
-  out.header = to_bytes(in.bin(header_bytes_max));
+  out.header = to_bytes(in.bin(block_header_bytes_max));
   out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
   out.votes = read_block_votes(in);
   return out;
@@ -130,7 +129,7 @@ Result<HandleProof> decode_proof(ByteView bytes) {
   if (in.nil()) {
     in.array_of(2);
     HandleProof::Pinned pinned;
-    pinned.header = to_bytes(in.bin(header_bytes_max));
+    pinned.header = to_bytes(in.bin(block_header_bytes_max));
     pinned.next_witnesses = read_keys(in, error);
     out.pinned = std::move(pinned);
   } else {

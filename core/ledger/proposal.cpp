@@ -2,15 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "core/ledger/codec.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
 
 namespace diot {
-
-/// None is 0, round 0 is 1.
-static std::uint64_t number_of(const std::optional<std::uint32_t>& round) {
-  return round ? std::uint64_t{*round} + 1 : 0;
-}
 
 static Bytes signed_bytes(const ProposalMessage& proposal) {
   Bytes bytes;
@@ -18,7 +14,7 @@ static Bytes signed_bytes(const ProposalMessage& proposal) {
   out.array(4);
   out.uint(proposal.header.height);
   out.uint(proposal.round);
-  out.uint(number_of(proposal.valid_round));
+  ledger_codec::write_round(out, proposal.valid_round);
   out.bin(proposal.hash);
   return bytes;
 }
@@ -59,10 +55,9 @@ Bytes encode_proposal(const ProposalMessage& proposal) {
   PackWriter out(bytes);
   out.array(6);
   out.uint(proposal.round);
-  out.uint(number_of(proposal.valid_round));
+  ledger_codec::write_round(out, proposal.valid_round);
   out.bin(encode_block_header(proposal.header));
-  out.array(proposal.entries.size());
-  for (const auto& entry : proposal.entries) out.bin(entry);
+  write_block_entries(out, proposal.entries);
   out.bin(proposal.signature);
   write_block_votes(out, proposal.proof);
   return bytes;
@@ -71,14 +66,13 @@ Bytes encode_proposal(const ProposalMessage& proposal) {
 Result<ProposalMessage> decode_proposal(ByteView bytes) {
   const auto malformed = [] { return fail(Errc::invalid, "malformed proposal: it is not in the form of one"); };
   if (bytes.size() > limits::block_bytes_max) return fail(Errc::limit, "a proposal larger than a block may be");
-  PackReader in(bytes, 16 + limits::block_entries_max + 4 * limits::witnesses_max);
+  PackReader in(bytes, block_values_max);
   ProposalMessage out;
   in.array_of(6);
   out.round = static_cast<std::uint32_t>(in.uint(0xfffffffe));
-  if (const auto number = in.uint(0xffffffff); number > 0) out.valid_round = static_cast<std::uint32_t>(number - 1);
-  const auto header = in.bin(512);
-  for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
-    out.entries.push_back(to_bytes(in.bin(limits::entry_bytes_max)));
+  out.valid_round = ledger_codec::read_round(in);
+  const auto header = in.bin(block_header_bytes_max);
+  out.entries = read_block_entries(in);
   out.signature = in.id<Signature>();
   out.proof = read_block_votes(in);
   if (!in.done()) return malformed();

@@ -21,13 +21,6 @@ void require_new(std::set<PublicKey>& required, const NodeRoles& nodes, const Ha
     if (!record.role_of(node)) required.insert(key_of(node));
 }
 
-Result<void> check_next_key(const PublicKey& owner, const Hash& next_key) {
-  if (next_key.is_zero() || next_key == sha256(owner))
-    return fail(Errc::invalid,
-                "the next-key hash is not that of another key: the handle could never be given a new one");
-  return {};
-}
-
 /// The key among the signers that the ledger knows by its hash. So far only its owner has seen it, and it lies on no
 /// gateway: a thief of the current key has not got it.
 Result<PublicKey> next_key_among(const Entry& entry, const HandleRecord& record) {

@@ -80,9 +80,7 @@ Result<void> LedgerDraft::add(const Entry& entry, const RegisterBody& body) {
       return fail(Errc::exists, fmt::format("handle '{}' looks too much like '{}', which is taken: choose another with "
                                             "--handle",
                                             what.handle, other->handle));
-  if (what.next_key.is_zero() || what.next_key == sha256(what.owner))
-    return fail(Errc::invalid,
-                "the next-key hash is not that of another key: the handle could never be given a new one");
+  if (auto good = check_next_key(what.owner, what.next_key); !good) return good;
   if (auto free = check_nodes(what.handle, what.owner, what.nodes, nullptr); !free) return free;
   std::optional<Grant> grant;
   if (founding()) {

@@ -149,6 +149,7 @@ class LedgerDraft {
   /// Exactly these keys have signed.
   Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& required) const;
   Result<HandleRecord> existing(const HandleChange& change);
+  static Result<void> check_next_key(const PublicKey& owner, const Hash& next_key);
   Result<void> check_nodes(const std::string& handle, const PublicKey& owner, const NodeRoles& nodes,
                            const HandleRecord* record);
   enum class Change { daily, grave };

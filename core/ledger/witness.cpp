@@ -1,7 +1,10 @@
 #include "core/ledger/witness.hpp"
 
+#include <algorithm>
+
 #include "core/crypto.hpp"
 #include "core/ledger/codec.hpp"
+#include "core/ledger/limits.hpp"
 
 namespace diot {
 
@@ -11,10 +14,15 @@ std::vector<PublicKey> WitnessSet::keys() const {
   return out;
 }
 
+bool WitnessSet::has(const PublicKey& key) const {
+  return std::ranges::find(members, key, &Witness::key) != members.end();
+}
+bool WitnessSet::is_solid() const { return members.size() >= limits::solid_witnesses_min; }
+
 NetworkRecord initial_record(const Genesis& genesis) {
   NetworkRecord out;
   for (const auto& key : genesis.witnesses) out.witnesses.members.push_back({key, {}});
-  out.witnesses.fragile = genesis.witnesses.size() < 4;
+  out.witnesses.fragile = !out.witnesses.is_solid();
   out.rules_version = genesis.rules_version;
   return out;
 }

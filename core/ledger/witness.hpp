@@ -23,6 +23,9 @@ struct WitnessSet {
   bool fragile = false;          ///< its makers accept fewer than four: one that fails halts the ledger
 
   std::vector<PublicKey> keys() const;
+  bool has(const PublicKey& key) const;
+  /// One of them may fail or lie.
+  bool is_solid() const;
   bool operator==(const WitnessSet&) const = default;
 };
 

@@ -312,6 +312,12 @@ Result<EntryText> decode_entry_text(std::string_view text) {
   return out;
 }
 
+Result<EntryText> entry_text_for(const NetworkId& network, const Json& args) {
+  auto text = decode_entry_text(args.at("entry").get<std::string>());
+  if (text && text->network != network) return fail(Errc::invalid, "the entry is for the ledger of another network");
+  return text;
+}
+
 Result<Json> handle_verb(std::string_view verb, const Json& args, const HandleTools& tools) {
   const Verbs verbs(args, tools);
   if (verb == "handle keys") return verbs.keys();

@@ -29,5 +29,7 @@ struct EntryText {
 };
 std::string encode_entry_text(const EntryText& text);
 Result<EntryText> decode_entry_text(std::string_view text);
+/// That of the argument "entry", which must be for this network.
+Result<EntryText> entry_text_for(const NetworkId& network, const Json& args);
 
 }  // namespace diot

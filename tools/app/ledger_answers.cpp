@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/ledger/limits.hpp"
 #include "core/ledger/note.hpp"
@@ -196,9 +197,11 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
     if (!genesis) return tl::unexpected(genesis.error());
     proof.genesis = to_bytes(*genesis);
   }
-  for (auto height = std::max<std::uint64_t>(pin, 1); height < head; ++height) {
-    const auto next = from.ledger.witnesses_at(height + 1).keys();
-    if (height == pin || next == from.ledger.witnesses_at(height).keys()) continue;
+  const WitnessSet* known = &from.ledger.witnesses_at(pin + 1);
+  for (auto height = pin + 1; height < head; ++height) {
+    const WitnessSet* set = std::exchange(known, &from.ledger.witnesses_at(height + 1));
+    if (set == known || set->keys() == known->keys()) continue;
+    const auto next = known->keys();
     const auto last = block_at(from.store, height);
     if (!last) return tl::unexpected(last.error());
     if (last->header.next_witnesses != witness_set_hash(next))
@@ -244,7 +247,7 @@ Result<Json> stats(const LedgerSource& from) {
   for (const auto& [kind, count] : kinds) rows.push_back({{"kind", kind}, {"entries", count}});
   return Json{{"network", ledger.network().hex()},
               {"witnesses", ledger.witnesses().size()},
-              {"trusted", ledger.witnesses().size() < 4},
+              {"trusted", !ledger.network_record().witnesses.is_solid()},
               {"founded_ms", ledger.genesis().time},
               {"height", ledger.head().height},
               {"head", ledger.head().block.hex()},

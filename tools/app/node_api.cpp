@@ -337,10 +337,8 @@ void Node::handle_cancel_recovery(std::function<void(Result<Json>)> done) {
 }
 
 void Node::handle_submit(const Json& args, std::function<void(Result<Json>)> done) {
-  auto text = decode_entry_text(args.at("entry").get<std::string>());
+  auto text = entry_text_for(core_->ledger().network(), args);
   if (!text) return done(tl::unexpected(text.error()));
-  if (text->network != core_->ledger().network())
-    return done(fail(Errc::invalid, "the entry is for the ledger of another network"));
   const auto view = describe_entry(text->entry);
   if (!view) return done(tl::unexpected(view.error()));
   core_->overlay().ledger_sync().submit(std::move(text->entry),

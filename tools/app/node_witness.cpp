@@ -6,24 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "core/ledger/entry.hpp"
+#include "core/ledger/limits.hpp"
+#include "core/text.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/node.hpp"
 
 namespace diot {
 
 namespace {
-
-constexpr std::size_t tolerant_witnesses = 4;  ///< fewer: one that fails halts the ledger
-
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> out;
-  for (std::size_t at = 0; at <= text.size();) {
-    const auto end = std::min(text.find(',', at), text.size());
-    if (end > at) out.emplace_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return out;
-}
 
 /// An entry that changes the witnesses, as it went from hand to hand.
 struct Change {
@@ -32,9 +22,8 @@ struct Change {
   std::string kind;
 };
 Result<Change> read_change(const Json& args, const NetworkId& network) {
-  auto text = decode_entry_text(args.at("entry").get<std::string>());
+  auto text = entry_text_for(network, args);
   if (!text) return tl::unexpected(text.error());
-  if (text->network != network) return fail(Errc::invalid, "the entry is for the ledger of another network");
   const auto entry = decode_entry(text->entry);
   if (!entry) return tl::unexpected(entry.error());
   const std::string kind(kind_of(entry->body));
@@ -67,7 +56,7 @@ Json Node::witness_rows(const WitnessSet& set) const {
 
 Result<Json> Node::witness_list() const {
   const auto& record = core_->ledger().network_record();
-  Json out{{"epoch", record.epoch}, {"trusted", record.witnesses.members.size() < tolerant_witnesses}};
+  Json out{{"epoch", record.epoch}, {"trusted", !record.witnesses.is_solid()}};
   if (record.next_set) out["next_from_height"] = record.next_set->height;
   out["witnesses"] = witness_rows(record.witnesses);
   if (record.next_set) out["next_witnesses"] = witness_rows(record.next_set->witnesses);
@@ -95,8 +84,7 @@ Result<Json> Node::witness_status() const {
 Result<Json> Node::witness_invite(const Json& args) const {
   const auto& ledger = core_->ledger();
   const auto& record = ledger.network_record();
-  if (!std::ranges::any_of(record.witnesses.members,
-                           [&](const Witness& each) { return each.key == witness_key().public_key(); }))
+  if (!record.witnesses.has(witness_key().public_key()))
     return fail(Errc::not_permitted, "this node is not a witness: ask one of `diot witness list` to do it");
   WitnessSet set;
   for (auto member : record.witnesses.members) {
@@ -116,7 +104,10 @@ Result<Json> Node::witness_invite(const Json& args) const {
     });
     if (gone == 0) return fail(Errc::not_found, fmt::format("no witness runs at '{}'; see `diot witness list`", name));
   }
-  for (const auto& name : split(args.value("handles", std::string()))) {
+  const auto handles = args.value("handles", std::string());
+  for (std::string_view rest = handles; !rest.empty();) {
+    const auto name = take_until(rest, ',');
+    if (name.empty()) continue;
     const HandleRecord* handle = ledger.handle(name);
     if (!handle)
       return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", name));
@@ -126,14 +117,14 @@ Result<Json> Node::witness_invite(const Json& args) const {
       return fail(Errc::exists, fmt::format("a witness runs at @{} already", name));
     set.members.push_back({key_of(admin->first), admin->first});
   }
-  set.fragile = set.members.size() < tolerant_witnesses;
+  set.fragile = !set.is_solid();
   if (set.members == record.witnesses.members)
     return fail(Errc::invalid, "name the homes that are to become witnesses, or --remove one");
   if (set.fragile && set.members.size() > 1 && !args.contains("accept-fragile"))
     return fail(Errc::not_permitted,
                 fmt::format("{} witnesses are worse than one: if any of them fails nothing is registered any more; "
                             "have {} or more, or say --accept-fragile",
-                            set.members.size(), tolerant_witnesses));
+                            set.members.size(), limits::solid_witnesses_min));
   const auto members = set.members.size();
   const auto entry =
       make_entry(WitnessChangeBody{record.epoch + 1, std::move(set)}, ledger.network(), ledger.head(), {witness_key()});
@@ -148,12 +139,9 @@ void Node::witness_accept(const Json& args, std::function<void(Result<Json>)> do
   const auto& ledger = core_->ledger();
   auto change = read_change(args, ledger.network());
   if (!change) return done(tl::unexpected(change.error()));
-  const auto named = [](const WitnessSet& set, const PublicKey& key) {
-    return std::ranges::find(set.members, key, &Witness::key) != set.members.end();
-  };
   const auto& key = witness_key();
-  const bool joins = named(change->witnesses, key.public_key());
-  const bool decides = named(ledger.network_record().witnesses, key.public_key());
+  const bool joins = change->witnesses.has(key.public_key());
+  const bool decides = ledger.network_record().witnesses.has(key.public_key());
   if (!joins && !decides)
     return done(
         fail(Errc::not_permitted, "the entry needs no signature of this home: it neither is nor becomes a witness"));
