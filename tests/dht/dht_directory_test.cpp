@@ -10,6 +10,8 @@
 
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "dht/sealed_datagram.hpp"
+#include "dht/udp_sockets.hpp"
 #include "tests/core/keys.hpp"
 
 namespace diot {
@@ -56,29 +58,30 @@ dht::Value::Id value_id(const KeyPair& signer) {
   return ByteReader(node).u64();
 }
 
-/// A member of the network that has the key, but keeps no rule: a bare node of the library behind a sealed socket.
+/// A member of the network that has the key, but keeps no rule: a bare node of the library behind a socket of its own.
 class Outlaw {
  public:
-  Outlaw(asio::io_context& io, const DhtKey& key)
-      : socket_(std::make_shared<SealedSocket>(io, key, random_)), timer_(io) {
+  Outlaw(asio::io_context& io, const DhtKey& key) : key_(key), socket_(std::make_shared<UdpSockets>(io)), timer_(io) {
     EXPECT_TRUE(socket_->listen("127.0.0.1:0"));
     struct Socket final : dht::net::DatagramSocket {
-      explicit Socket(std::shared_ptr<SealedSocket> socket) : sealed(std::move(socket)) {}
+      explicit Socket(Outlaw& of) : outlaw(of) {}
       int sendTo(const dht::SockAddr& to, const std::uint8_t* data, std::size_t size, bool) override {
-        return sealed->send_to(udp::endpoint(asio::ip::address_v4(ntohl(to.getIPv4().sin_addr.s_addr)), to.getPort()),
-                               {data, size});
+        return outlaw.send(udp::endpoint(asio::ip::address_v4(ntohl(to.getIPv4().sin_addr.s_addr)), to.getPort()),
+                           {data, size});
       }
       bool hasIPv4() const override { return true; }
       bool hasIPv6() const override { return true; }
       const dht::SockAddr& getBoundRef(sa_family_t) const override { return none; }
       void stop() override {}
-      std::shared_ptr<SealedSocket> sealed;
+      Outlaw& outlaw;
       dht::SockAddr none;
     };
     dht::Config config;
     config.node_id = dht::InfoHash::getRandom();
-    dht_ = std::make_unique<dht::Dht>(std::make_unique<Socket>(socket_), config, dht::Sp<dht::Logger>());
-    socket_->start([this](ByteView plain, const udp::endpoint& from) {
+    dht_ = std::make_unique<dht::Dht>(std::make_unique<Socket>(*this), config, dht::Sp<dht::Logger>());
+    socket_->start([this](ByteView datagram, const udp::endpoint& from) {
+      Bytes plain;
+      if (!open_datagram(key_, datagram, plain)) return;
       dht_->periodic(plain.data(), plain.size(), from.data(), static_cast<socklen_t>(from.size()),
                      std::chrono::steady_clock::now());
     });
@@ -106,11 +109,16 @@ class Outlaw {
   }
   bool connected() { return dht_->updateStatus(AF_INET) == dht::NodeStatus::Connected; }
   void send_raw(std::uint16_t port, ByteView plain) {
-    socket_->send_to(udp::endpoint(asio::ip::address_v4::loopback(), port), plain);
+    send(udp::endpoint(asio::ip::address_v4::loopback(), port), plain);
   }
   int puts_done = 0;
 
  private:
+  int send(const udp::endpoint& to, ByteView plain) {
+    Bytes datagram;
+    seal_datagram(key_, random_, plain, datagram);
+    return socket_->send_to(to, datagram);
+  }
   void turn() {
     dht_->periodic(nullptr, 0, dht::SockAddr(), std::chrono::steady_clock::now());
     timer_.expires_after(5ms);
@@ -119,7 +127,8 @@ class Outlaw {
     });
   }
   SystemRandom random_;
-  std::shared_ptr<SealedSocket> socket_;
+  const DhtKey key_;
+  std::shared_ptr<UdpSockets> socket_;
   asio::steady_timer timer_;
   std::unique_ptr<dht::Dht> dht_;
 };

@@ -98,7 +98,7 @@ void dht(ByteView input) {
   auto now = std::chrono::steady_clock::now();
   const auto key = [](std::uint8_t fill) { return ::dht::InfoHash(Bytes(HASH_LEN, fill).data(), HASH_LEN); };
   const auto step = [&](ByteView packet, const ::dht::SockAddr& from) {
-    try {  // as dht/dht_directory.cpp does
+    try {  // as dht/directory_machine.cpp does
       packet.empty() ? dht.periodic(nullptr, 0, from, now) : dht.periodic(packet.data(), packet.size(), from, now);
     } catch (const std::exception&) {
     }

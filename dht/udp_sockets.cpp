@@ -1,7 +1,6 @@
-#include "dht/sealed_socket.hpp"
+#include "dht/udp_sockets.hpp"
 
 #include <fmt/format.h>
-#include <sodium.h>
 
 #include <asio/ip/v6_only.hpp>
 
@@ -12,35 +11,6 @@
 namespace diot {
 
 using asio::ip::udp;
-
-static constexpr std::size_t nonce_bytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
-static constexpr std::size_t tag_bytes = crypto_aead_xchacha20poly1305_ietf_ABYTES;
-static_assert(sealed::overhead_bytes == sealed::head_bytes + nonce_bytes + tag_bytes);
-static constexpr std::size_t udp_payload_bytes_max = 65'507;
-
-void seal_datagram(const DhtKey& key, Random& random, ByteView plain, Bytes& out) {
-  out.clear();
-  ByteWriter writer(out);
-  writer.u8(sealed::version);
-  writer.u32(key.epoch);
-  out.resize(plain.size() + sealed::overhead_bytes);
-  auto* const nonce = out.data() + sealed::head_bytes;
-  random.fill({nonce, nonce_bytes});
-  crypto_aead_xchacha20poly1305_ietf_encrypt(nonce + nonce_bytes, nullptr, plain.data(), plain.size(), out.data(),
-                                             sealed::head_bytes, nullptr, nonce, key.key.bytes.data());
-}
-
-bool open_datagram(const DhtKey& key, ByteView datagram, Bytes& out) {
-  if (datagram.size() < sealed::overhead_bytes) return false;
-  ByteReader reader(datagram);
-  if (reader.u8() != sealed::version || reader.u32() != key.epoch) return false;
-  const auto nonce = reader.raw(nonce_bytes);
-  const auto sealed_bytes = reader.rest();
-  out.resize(sealed_bytes.size() - tag_bytes);
-  return crypto_aead_xchacha20poly1305_ietf_decrypt(out.data(), nullptr, nullptr, sealed_bytes.data(),
-                                                    sealed_bytes.size(), datagram.data(), sealed::head_bytes,
-                                                    nonce.data(), key.key.bytes.data()) == 0;
-}
 
 std::optional<std::pair<std::string, std::string>> split_address(const std::string& address) {
   const auto colon = address.rfind(':');
@@ -57,7 +27,7 @@ std::optional<std::pair<std::string, std::string>> split_address(const std::stri
   return std::pair(std::move(host), std::move(port));
 }
 
-Result<void> SealedSocket::bind(Family& family, const Endpoint& endpoint) {
+Result<void> UdpSockets::bind(Family& family, const Endpoint& endpoint) {
   if (family.socket)
     return fail(Errc::exists, fmt::format("the DHT listens on UDP port {} already; it takes one address per family",
                                           family.endpoint.port()));
@@ -81,7 +51,7 @@ Result<void> SealedSocket::bind(Family& family, const Endpoint& endpoint) {
   return {};
 }
 
-Result<void> SealedSocket::listen(const std::string& address) {
+Result<void> UdpSockets::listen(const std::string& address) {
   const auto parts = split_address(address);
   if (!parts) return fail(Errc::invalid, fmt::format("\"{}\" is not host:port", address));
   std::error_code error;
@@ -106,45 +76,40 @@ Result<void> SealedSocket::listen(const std::string& address) {
   return {};
 }
 
-void SealedSocket::start(Receive receive) {
+void UdpSockets::start(Receive receive) {
   receive_ = std::move(receive);
   incoming_.resize(1 << 16);
   for (auto* family : {&v4_, &v6_})
     if (family->socket) wait(*family);
 }
 
-void SealedSocket::close() {
+void UdpSockets::close() {
   for (auto* family : {&v4_, &v6_}) family->socket.reset();
 }
 
-int SealedSocket::send_to(const Endpoint& to, ByteView plain) {
+int UdpSockets::send_to(const Endpoint& to, ByteView datagram) {
   auto& family = to.address().is_v4() ? v4_ : v6_;
   if (!family.socket) return EAFNOSUPPORT;
-  if (plain.size() > udp_payload_bytes_max - sealed::overhead_bytes) return EMSGSIZE;
-  seal_datagram(key_, random_, plain, outgoing_);
   std::error_code error;
-  family.socket->send_to(asio::buffer(outgoing_), to, 0, error);
+  family.socket->send_to(asio::buffer(datagram.data(), datagram.size()), to, 0, error);
   return error.value();
 }
 
-void SealedSocket::wait(Family& family) {
+void UdpSockets::wait(Family& family) {
   family.socket->async_wait(udp::socket::wait_read, [weak = weak_from_this(), &family](const std::error_code& error) {
     const auto self = weak.lock();
     if (!error && self && family.socket) self->read(family);
   });
 }
 
-void SealedSocket::read(Family& family) {
+void UdpSockets::read(Family& family) {
   for (std::size_t left = limits::dht_datagrams_per_turn; left > 0 && family.socket; --left) {
     Endpoint from;
     std::error_code error;
     const auto size = family.socket->receive_from(asio::buffer(incoming_), from, 0, error);
     if (error == asio::error::would_block) break;
     if (error) continue;  // what an earlier datagram of ours met, e.g. an unreachable port
-    if (open_datagram(key_, ByteView(incoming_).first(size), opened_))
-      receive_(opened_, from);
-    else
-      ++refused_;
+    receive_(ByteView(incoming_).first(size), from);
   }
   if (family.socket) wait(family);
 }
