@@ -7,17 +7,19 @@
 #include <cstring>
 #include <string>
 
+#include "tests/sim/dht_world.hpp"
 #include "tests/sim/ledger_world.hpp"
 #include "tests/sim/world.hpp"
 
 namespace {
 
 constexpr const char* usage =
-    "diot-sim [--ledger] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
+    "diot-sim [--ledger | --dht] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
     "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says), "
     "with\n"
     "H virtual hours of trouble (default: up to a minute).\n"
     "--ledger: worlds of M witnesses (default: 1 to 13) and their followers, with liars among them; no hours.\n"
+    "--dht: homes that find one another through OpenDHT over simulated datagrams; no hours.\n"
     "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
 
 std::uint64_t number(const char* text) {
@@ -80,11 +82,46 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
   return failed == 0 ? 0 : 1;
 }
 
+int run_dhts(diot::sim::DhtOptions options, std::uint64_t seeds) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::uint64_t failed = 0, datagrams = 0, crashes = 0, finds = 0, rebuilds = 0;
+  diot::sim::Time lasted{}, healed{}, renewed{}, joined{};
+  for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
+    const auto report = diot::sim::DhtWorld(options).run();
+    if (!report.violations.empty()) {
+      ++failed;
+      fmt::print("seed {}: {} homes\n", report.seed, report.homes);
+      for (const auto& violation : report.violations) fmt::print("  {}\n", violation);
+      fmt::print("  again: tools/sim --dht --seed {}{} --verbose\n", report.seed,
+                 options.homes ? fmt::format(" --homes {}", options.homes) : "");
+    }
+    datagrams += report.datagrams;
+    crashes += report.crashes;
+    finds += report.finds;
+    rebuilds += report.rebuilds;
+    lasted += report.lasted;
+    healed = std::max(healed, report.healed);
+    renewed = std::max(renewed, report.renewed);
+    joined = std::max(joined, report.joined);
+    if (seeds == 1) fmt::print("seed {}: event hash {:016x}\n", report.seed, report.hash);
+  }
+  const auto in_seconds = [](diot::sim::Time time) { return static_cast<double>(time.count()) / 1e6; };
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  fmt::print(
+      "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} datagrams, {} look-ups, {} crashes, {} new "
+      "starts of the library;\n"
+      "all found: after a heal within {:.1f} s, new addresses within {:.1f} s, a newcomer within {:.1f} s; {} seeds "
+      "failed\n",
+      seeds, seconds, static_cast<double>(seeds) / seconds, in_seconds(lasted), datagrams, finds, crashes, rebuilds,
+      in_seconds(healed), in_seconds(renewed), in_seconds(joined), failed);
+  return failed == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   std::uint64_t seeds = 1;
-  bool ledger = false;
+  bool ledger = false, dht = false;
   diot::sim::Options options;
   for (int at = 1; at < count; ++at) {
     const std::string name = arguments[at];
@@ -92,6 +129,8 @@ int main(int count, char** arguments) {
       options.verbose = true;
     } else if (name == "--ledger") {
       ledger = true;
+    } else if (name == "--dht") {
+      dht = true;
     } else if (name == "--help" || name == "-h") {
       fmt::print("{}", usage);
       return 0;
@@ -105,6 +144,13 @@ int main(int count, char** arguments) {
       fmt::print(stderr, "{}", usage);
       return 2;
     }
+  }
+  if (dht) {
+    diot::sim::DhtOptions worlds;
+    worlds.seed = options.seed;
+    worlds.homes = options.homes;
+    worlds.verbose = options.verbose;
+    return run_dhts(worlds, seeds);
   }
   if (ledger) {
     diot::sim::LedgerOptions worlds;
