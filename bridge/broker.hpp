@@ -176,7 +176,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void on_publish(ClientConnection& connection, const RawPacket& packet);
   void on_acknowledgement(ClientConnection& connection, const RawPacket& packet);
   Outcome publish(MessagePtr message, const Session* from);
-  bool keep_retained(const MessagePtr& message);
+  void keep_retained(const MessagePtr& message);
   /// Fills matches_ and chosen_ with where a message of that topic and QoS goes.
   void match(std::string_view topic, Qos qos, const Session* from);
   Match* match_of(const Subscription& subscription, std::string_view topic);

@@ -162,8 +162,15 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
   if (foreign && overlay_.route_of(message->topic) == Route::not_permitted)
     return refuse("this node may not write that topic of another home");
   if (from && !may(*from, Access::publish, message->topic)) return refuse("this client may not publish to that topic");
-  if (disk_refuses_ && message->retain && message->qos == Qos::at_most_once) {
-    // QoS 0 goes on, but what nobody waits for must not pile up before a full disk.
+  const bool no_room =
+      message->retain && !message->payload.empty() && !retained_.has_room(message->topic, message_bytes(*message));
+  if (no_room && message->qos != Qos::at_most_once && from && from->connection && from->connection->is_v5()) {
+    ++counts_.retained_refused;
+    return {Reason::quota_exceeded, 0, "too many retained messages are kept here"};
+  }
+  if (no_room || (disk_refuses_ && message->retain && message->qos == Qos::at_most_once)) {
+    // It goes on to who listens now. What nobody waits for must not pile up before a full disk, and there is no word for
+    // a refusal in QoS 0 and MQTT 3.
     ++counts_.retained_refused;
     auto plain = std::make_shared<Message>(*message);
     plain->retain = false;
@@ -183,20 +190,12 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     if (disk_refuses_ && (on_disk || overlay_.route_of(message->topic) == Route::shared))
       return {Reason::quota_exceeded, 0, "the disk is full or failing"};
   }
-  const bool removes = message->retain && message->payload.empty();
-  const RetainedValue* old = message->retain ? retained_.find(message->topic) : nullptr;
-  if (message->retain && !removes && !old && retained_.size() >= limits::retained_count_max) {
-    ++counts_.retained_refused;
-    if (message->qos != Qos::at_most_once && from && from->connection && from->connection->is_v5())
-      return {Reason::quota_exceeded, 0, "too many retained messages are kept here"};
-  }
-
   const Route route = overlay_.publish(message);
   if (route == Route::shared && message->qos != Qos::at_most_once) on_disk = true;
   if (message->retain) {
     turn_.touch();
     if (route == Route::shared)
-      forming_[message->topic] = {removes ? nullptr : message, store_.open_ticket()};
+      forming_[message->topic] = {message->payload.empty() ? nullptr : message, store_.open_ticket()};
     else
       keep_retained(message);
   }
@@ -206,16 +205,16 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
   return {heard ? Reason::success : Reason::no_matching_subscribers, ticket, {}};
 }
 
-/// The retained value of a topic that stays in this home. False: there is no room.
-bool Broker::keep_retained(const MessagePtr& message) {
+/// The retained value of a topic that stays in this home.
+void Broker::keep_retained(const MessagePtr& message) {
   const RetainedValue* old = retained_.find(message->topic);
   const bool removes = message->payload.empty();
-  if (removes && (!old || !old->message)) return true;
+  if (removes && (!old || !old->message)) return;
   RetainedValue value;
   if (!removes) value.message = message;
   // Later than the one that is there, whatever the clock does.
   value.stamp.time = std::max(hybrid_from(clock_.wall_ms()), old ? old->stamp.time + 1 : 0);
-  return retained_.set(message->topic, std::move(value)).value_or(false);
+  retained_.set(message->topic, std::move(value));
 }
 
 /// The entry of a subscription's session in matches_, made if this is the first of its subscriptions that matches.

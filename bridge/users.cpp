@@ -63,7 +63,8 @@ Users::Users(Offload offload, const Clock& clock, Random& random)
 
 void Users::set_passwords(PasswordFile file) {
   passwords_ = std::move(file);
-  // The digests of changed records do not match any more; forgetting all of them bounds what piles up.
+  // The digests of changed records do not match any more. Those of one file are few: each of its users has one right
+  // password (and one more by HMAC's rule for long keys).
   verified_.clear();
   // As slow as the slowest of the real ones.
   nobody_ = {};
@@ -136,7 +137,6 @@ void Users::finished(const std::string& user, const std::string& address, const 
   give_attempt_back(address, user);
   // The file may have changed meanwhile; then what was right is not remembered, and the next time decides.
   if (!exists(user)) return done({Reason::bad_user_name_or_password, {}});
-  if (verified_.size() >= limits::verified_passwords_max) verified_.clear();
   verified_.insert(digest);
   done({Reason::success, user});
 }

@@ -1,7 +1,5 @@
 #include "core/retained.hpp"
 
-#include <fmt/format.h>
-
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -73,6 +71,16 @@ std::optional<RetainedValue> decode_row(ByteView bytes, std::string_view topic, 
 
 }  // namespace
 
+std::size_t message_bytes(const Message& message) {
+  const Properties& properties = message.properties;
+  std::size_t out = message.topic.size() + message.payload.size();
+  for (const auto& [name, text] : properties.user) out += 2 * sizeof(std::string) + name.size() + text.size();
+  if (properties.content_type) out += properties.content_type->size();
+  if (properties.response_topic) out += properties.response_topic->size();
+  if (properties.correlation_data) out += properties.correlation_data->size();
+  return out;
+}
+
 struct Retained::Impl {
   using Trie = TopicTrie<RetainedValue>;
   using Entry = Trie::Entry;
@@ -83,10 +91,15 @@ struct Retained::Impl {
   Store& store;
   const Clock& clock;
   Trie values;  ///< tombstones too
-  std::unordered_map<ChannelId, std::set<const Entry*, ByTopic>> channels;
+  struct InChannel {
+    std::set<const Entry*, ByTopic> entries;
+    std::size_t bytes = 0;
+  };
+  std::unordered_map<ChannelId, InChannel> channels;
   std::set<std::pair<Monotonic, const Entry*>> expiries;  ///< of messages
   std::set<std::pair<WallMs, const Entry*>> tombstones;   ///< when they are given up
   std::map<std::pair<WallMs, std::string>, RetainedValue> early;
+  std::size_t bytes = 0;  ///< of all values
   std::size_t damaged_rows = 0;
 
   static std::optional<Monotonic> expiry_of(const RetainedValue& value) {
@@ -98,14 +111,23 @@ struct Retained::Impl {
   }
 
   void index(const Entry& entry) {
-    if (!entry.value.channel.is_zero()) channels[entry.value.channel].insert(&entry);
+    const std::size_t size = bytes_of(entry.value);
+    bytes += size;
+    if (!entry.value.channel.is_zero()) {
+      InChannel& channel = channels[entry.value.channel];
+      channel.entries.insert(&entry);
+      channel.bytes += size;
+    }
     if (!entry.value.message) tombstones.emplace(end_of_tombstone(entry.value), &entry);
     if (const auto expiry = expiry_of(entry.value)) expiries.emplace(*expiry, &entry);
   }
   void unindex(const Entry& entry) {
+    const std::size_t size = bytes_of(entry.value);
+    bytes -= size;
     if (const auto channel = channels.find(entry.value.channel); channel != channels.end()) {
-      channel->second.erase(&entry);
-      if (channel->second.empty()) channels.erase(channel);
+      channel->second.entries.erase(&entry);
+      channel->second.bytes -= size;
+      if (channel->second.entries.empty()) channels.erase(channel);
     }
     if (!entry.value.message) tombstones.erase({end_of_tombstone(entry.value), &entry});
     if (const auto expiry = expiry_of(entry.value)) expiries.erase({*expiry, &entry});
@@ -160,12 +182,16 @@ Result<void> Retained::load() {
       damaged);
 }
 
-Result<bool> Retained::set(std::string_view topic, RetainedValue value) {
+bool Retained::has_room(std::string_view topic, std::size_t bytes) const {
+  const auto* known = impl_->values.find(topic);
+  if (!known && impl_->values.size() >= limits::retained_count_max) return false;
+  const std::size_t freed = known ? bytes_of(*known) : 0;
+  return bytes <= freed || impl_->bytes - freed + bytes <= limits::retained_bytes_max;
+}
+
+bool Retained::set(std::string_view topic, RetainedValue value) {
   const auto* known = impl_->values.find(topic);
   if (known && value.stamp <= known->stamp) return false;
-  if (!known && impl_->values.size() >= limits::retained_count_max)
-    return fail(Errc::limit, fmt::format("no room for the retained value of '{}': {} are kept already", topic,
-                                         limits::retained_count_max));
   if (!value.message && value.channel.is_zero()) {
     if (known) impl_->erase(*impl_->values.try_emplace(topic).first);
     return true;
@@ -200,13 +226,15 @@ void Retained::of_channel(const ChannelId& channel,
                           const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const {
   const auto found = impl_->channels.find(channel);
   if (found == impl_->channels.end()) return;
-  for (const auto* entry : found->second) visit(entry->topic, entry->value);
+  for (const auto* entry : found->second.entries) visit(entry->topic, entry->value);
 }
 
-std::size_t Retained::count(const ChannelId& channel) const {
+Retained::Use Retained::use(const ChannelId& channel) const {
   const auto found = impl_->channels.find(channel);
-  return found == impl_->channels.end() ? 0 : found->second.size();
+  return found == impl_->channels.end() ? Use{} : Use{found->second.entries.size(), found->second.bytes};
 }
+
+Retained::Use Retained::use() const { return {impl_->values.size(), impl_->bytes}; }
 
 void Retained::erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep) {
   if (!keep)
@@ -218,7 +246,7 @@ void Retained::erase_channel(const ChannelId& channel, const std::function<bool(
     });
   const auto found = impl_->channels.find(channel);
   if (found == impl_->channels.end()) return;
-  const std::vector<const Impl::Entry*> entries(found->second.begin(), found->second.end());
+  const std::vector<const Impl::Entry*> entries(found->second.entries.begin(), found->second.entries.end());
   for (const auto* entry : entries)
     if (!keep || !keep(entry->topic)) impl_->erase(*entry);
 }
@@ -231,7 +259,7 @@ void Retained::tick() {
       auto due = early.extract(early.begin());
       const auto& [at, topic] = due.key();
       impl_->store.erase(Table::retained, early_key(at, topic));
-      (void)set(topic, std::move(due.mapped()));  // no room for it: then it is as if it had come now
+      if (has_room(topic, bytes_of(due.mapped()))) (void)set(topic, std::move(due.mapped()));
     } else if (!impl_->expiries.empty() && impl_->expiries.begin()->first <= now)
       impl_->expire(*impl_->expiries.begin()->second);
     else if (!impl_->tombstones.empty() && impl_->tombstones.begin()->first <= wall_now)

@@ -37,17 +37,29 @@ struct RetainedValue {
   Ticket ticket = 0;  ///< the transaction that holds the row
 };
 
+/// What a value counts against limits::retained_bytes_max: its message and its proof. A tombstone has no message.
+std::size_t message_bytes(const Message& message);
+inline std::size_t bytes_of(const RetainedValue& value) {
+  return value.proof.size() + (value.message ? message_bytes(*value.message) : 0);
+}
+
 class Retained {
  public:
+  struct Use {
+    std::size_t count = 0, bytes = 0;
+  };
+
   Retained(Store& store, const Clock& clock);
   ~Retained();
 
   /// Reads the table; call once, before anything else. Damaged rows are dropped and counted.
   Result<void> load();
-  /// Keeps the value if it is later than the one that is there, and says whether it did. Errc::limit beyond
-  /// limits::retained_count_max. The value's ticket is set here. A tombstone in no channel just ends the value: there
-  /// is nobody who could bring an older one back.
-  Result<bool> set(std::string_view topic, RetainedValue value);
+  /// Whether a value of `bytes` (bytes_of) may come to the topic within limits::retained_count_max and
+  /// retained_bytes_max. To be asked before a value is taken from anybody: `set` does not refuse what was taken.
+  bool has_room(std::string_view topic, std::size_t bytes) const;
+  /// Keeps the value if it is later than the one that is there, and says whether it did. The value's ticket is set here.
+  /// A tombstone in no channel just ends the value: there is nobody who could bring an older one back.
+  bool set(std::string_view topic, RetainedValue value);
   /// The same, once the wall clock has come to `at`: a later value's writer is ahead of time. Kept on disk, and let go with
   /// its channel. False: limits::early_values_max wait already.
   bool set_at(WallMs at, std::string_view topic, RetainedValue value);
@@ -59,8 +71,9 @@ class Retained {
   /// Visits every value and tombstone of a channel.
   void of_channel(const ChannelId& channel,
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
-  /// Values and tombstones of a channel.
-  std::size_t count(const ChannelId& channel) const;
+  /// Values and tombstones of a channel, and of all.
+  Use use(const ChannelId& channel) const;
+  Use use() const;
   /// Drops the copies of a channel, but for the topics that `keep` wants, and for what waits for its time if there is a
   /// `keep`.
   void erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep = {});

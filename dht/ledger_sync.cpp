@@ -101,6 +101,8 @@ void LedgerSync::link_up(LinkId link, const NodeId& peer, const Hello& hello, Li
   members_[link] = {peer, (hello.features & feature_witness) != 0};
   find_witnesses();
   on_head(link, hello.checkpoint);
+  // Our hello may be older than a block that came to disk while the link came up.
+  if (hello.checkpoint.height < durable_head_.height) tell_head(link);
 }
 
 void LedgerSync::link_down(LinkId link) {
@@ -149,7 +151,8 @@ void LedgerSync::tell_head(LinkId link) {
 }
 
 void LedgerSync::on_head(LinkId link, const Checkpoint& head) {
-  peers_[link] = head;
+  const auto known = std::exchange(peers_[link], head);
+  if (known == head && asked_.contains(link)) return;  // said twice, as when a link comes up
   const auto own = context_.ledger.block_at(head.height);
   if (own && *own != head.block) {
     conflict_ = head;

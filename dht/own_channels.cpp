@@ -206,7 +206,7 @@ void OwnChannels::rehome_retained() {
     } else {
       if (const RetainedValue* old = context_.retained.find(move.topic)) context_.hybrid.resume(old->stamp.time);
       const Stamp stamp{context_.hybrid.next(), context_.self(), context_.incarnation, 0};
-      if (!context_.retained.set(move.topic, {move.message, stamp, {}, {}, 0})) context_.count("retained refused");
+      context_.retained.set(move.topic, {move.message, stamp, {}, {}, 0});
     }
   }
 }
@@ -328,7 +328,7 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
     if (!record.is_value) continue;
     RetainedValue value = retained_from(*batch, index, record.message);
     expect(!value.proof.empty(), "a record of our own has no proof");
-    if (!context_.retained.set(record.topic, std::move(value))) context_.count("retained refused");
+    context_.retained.set(record.topic, std::move(value));
   }
   channel.durable_records += header.count;
   ++channel.durable_batches;
@@ -426,8 +426,8 @@ void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch
           message_from(*record, record->topic, context_.clock.monotonic(), context_.age_seconds(batch.header.time));
       if (!message) continue;
     }
-    const auto newer = context_.retained.set(record->topic, retained_from(batch, index, message));
-    if (newer && *newer && message) context_.broker->deliver_retained(message);
+    const bool newer = context_.retained.set(record->topic, retained_from(batch, index, message));
+    if (newer && message) context_.broker->deliver_retained(message);
   }
 }
 

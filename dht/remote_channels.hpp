@@ -177,7 +177,7 @@ class RemoteChannels {
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
   /// A retained value, now or, where its writer's clock is ahead of ours, when its time comes.
   void retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from);
-  std::size_t retained_of(const ChannelId& id) const;
+  Retained::Use retained_of(const ChannelId& id) const;
   bool set_retained(const std::string& topic, RetainedValue value);
   Channel* joined(LinkId link, const ChannelId& id);
 

@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::string_view fork_prefix = "fork/";
 constexpr WallMs retained_ahead_ms_max = 5 * 60 * 1000;
-constexpr std::size_t retained_per_handle_max =
-    limits::retained_count_max / 10;  // so that no other home fills it alone
+// So that no other home fills it alone.
+constexpr Retained::Use retained_per_handle_max = {limits::retained_count_max / 10, limits::retained_bytes_max / 10};
 constexpr auto missing_retry = std::chrono::seconds(20);
 
 Bytes fork_key(const ChannelId& channel, const NodeId& writer) {
@@ -296,23 +296,35 @@ std::vector<RemoteChannels::Fork> RemoteChannels::forks() const {
 // Records ----------------------------------------------------------------------------------------------------
 
 /// Of all channels of the handle that this one belongs to.
-std::size_t RemoteChannels::retained_of(const ChannelId& id) const {
+Retained::Use RemoteChannels::retained_of(const ChannelId& id) const {
   const auto channel = channels_.find(id);
   const auto owner = channel == channels_.end() ? owners_.end() : owners_.find(channel->second.handle);
-  if (owner == owners_.end()) return context_.retained.count(id);
-  std::size_t count = 0;
-  for (const auto& [each, share] : owner->second.shares) count += context_.retained.count(each);
-  return count;
+  if (owner == owners_.end()) return context_.retained.use(id);
+  Retained::Use out;
+  for (const auto& [each, share] : owner->second.shares) {
+    const auto use = context_.retained.use(each);
+    out.count += use.count;
+    out.bytes += use.bytes;
+  }
+  return out;
 }
 
 bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value) {
-  if (!context_.retained.find(topic) && retained_of(value.channel) >= retained_per_handle_max) {
-    context_.count("retained values beyond their handle's quota");
-    return false;
+  const RetainedValue* old = context_.retained.find(topic);
+  const std::size_t bytes = bytes_of(value), freed = old ? bytes_of(*old) : 0;
+  if (!old || bytes > freed) {
+    const auto use = retained_of(value.channel);
+    if ((!old && use.count >= retained_per_handle_max.count) ||
+        use.bytes - std::min(freed, use.bytes) + bytes > retained_per_handle_max.bytes) {
+      context_.count("retained values beyond their handle's quota");
+      return false;
+    }
+    if (!context_.retained.has_room(topic, bytes)) {
+      context_.count("retained refused");
+      return false;
+    }
   }
-  const auto newer = context_.retained.set(topic, std::move(value));
-  if (!newer) context_.count("retained refused");
-  return newer && *newer;
+  return context_.retained.set(topic, std::move(value));
 }
 
 void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from) {

@@ -168,7 +168,7 @@ TEST(Limits, OfRetainedMessages) {
   value.message = world.message("t", "x", Qos::at_most_once, true);
   for (std::size_t at = 0; at + 1 < limits::retained_count_max; ++at) {
     value.stamp.time = at + 1;
-    ASSERT_TRUE(world.retained->set(std::to_string(at), value).value());
+    ASSERT_TRUE(world.retained->set(std::to_string(at), value));
     if (at % 10'000 == 0) world.store->seal();
   }
   client.publish("last", "x", 1, 1, true);
@@ -180,6 +180,33 @@ TEST(Limits, OfRetainedMessages) {
   client.publish("7", "", 1, 4, true);
   client.publish("one more", "x", 1, 5, true);
   EXPECT_THAT(client.take(), ElementsAre("PUBACK #4", "PUBACK #5"));
+}
+
+TEST(Limits, OfTheBytesOfRetainedMessages) {
+  World world;
+  TestClient client(world);
+  client.connect("a");
+  client.take();
+  TestClient old(world, Protocol::mqtt_3_1_1);
+  old.connect("b");
+  old.subscribe("small", 0);
+  old.take();
+  RetainedValue value;
+  auto large = std::make_shared<Message>(*world.message("large", "", Qos::at_most_once, true));
+  large->payload.resize(limits::retained_bytes_max - large->topic.size());
+  value.message = large;
+  value.stamp.time = 1;
+  ASSERT_TRUE(world.retained->set("large", value));
+
+  client.publish("small", "x", 1, 1, true);
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #1 0x97"));
+  old.publish("small", "x", 1, 1, true);
+  EXPECT_THAT(old.take(), testing::UnorderedElementsAre("PUBACK #1", "PUBLISH small=x")) << "MQTT 3 cannot be told";
+  EXPECT_EQ(world.retained->find("small"), nullptr);
+  EXPECT_EQ(world.broker->counts().retained_refused, 2u);
+  client.publish("large", "smaller", 1, 2, true);
+  client.publish("small", "x", 1, 3, true);
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #2", "PUBACK #3"));
 }
 
 TEST(Limits, OfTopicAliasesToAClient) {

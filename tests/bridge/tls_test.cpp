@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <rapidcheck.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "core/limits.hpp"
@@ -122,6 +123,27 @@ TEST_F(TlsTest, ACertificateOfAStrangerIsRefused) {
   client_config.certificate = files.write("client.crt", stranger.issue("lamp", "client.key"));
   client_config.key = files.path("client.key");
   EXPECT_FALSE(Ends(server(), client()).up());
+}
+
+TEST_F(TlsTest, AClientsChainIsBounded) {
+  server_config.client_ca = files.path("ca.crt");
+  show_certificate("lamp");
+  const auto chain_of = [&](std::size_t more) {
+    // What comes after the client's own certificate is looked at only if it is needed; it fills the chain.
+    const std::string own = authority.issue("lamp", "client.key");
+    std::string chain = own;
+    for (std::size_t count = 0; count < more; ++count) chain += authority.issue("more", "more.key");
+    client_config.certificate = files.write("client.crt", chain);
+    return static_cast<std::size_t>(std::filesystem::file_size(client_config.certificate)) * 3 / 4;  // PEM is base64
+  };
+  const std::size_t each = chain_of(1) - chain_of(0);
+  const std::size_t fits = limits::tls_certificate_bytes_max / each * 9 / 10, beyond = fits * 4 / 3;
+  ASSERT_LT(chain_of(fits), limits::tls_certificate_bytes_max);
+  EXPECT_TRUE(Ends(server(), client()).up());
+  ASSERT_GT(chain_of(beyond), limits::tls_certificate_bytes_max);
+  const Ends ends(server(), client());
+  EXPECT_FALSE(ends.up());
+  EXPECT_THAT(ends.error, HasSubstr("excessive message size"));
 }
 
 TEST_F(TlsTest, APreSharedKeyIsEnough) {

@@ -62,7 +62,7 @@ class RetainedValues : public ::testing::Test {
     out.message = nullptr;
     return out;
   }
-  bool set(const std::string& topic, RetainedValue v) { return retained->set(topic, std::move(v)).value(); }
+  bool set(const std::string& topic, RetainedValue v) { return retained->set(topic, std::move(v)); }
   bool set(const std::string& topic, std::string_view payload) { return set(topic, value(topic, payload)); }
   std::vector<std::string> matching(std::string_view filter) {
     std::vector<std::string> out;
@@ -252,6 +252,58 @@ TEST_F(RetainedValues, what_is_early_waits_for_its_time_and_survives_a_restart) 
   EXPECT_EQ(store.rows(Table::retained).size(), 1u) << "its row went with it";
 }
 
+TEST_F(RetainedValues, are_bounded_by_their_bytes) {
+  constexpr std::size_t part = limits::retained_bytes_max / 4;
+  auto large = value("a", "");
+  auto message = std::make_shared<Message>(*large.message);
+  message->payload.resize(part - bytes_of(large));
+  large.message = message;
+  ASSERT_EQ(bytes_of(large), part);
+  for (const auto* topic : {"a", "b", "c"}) ASSERT_TRUE(set(topic, large));
+
+  EXPECT_TRUE(retained->has_room("d", part));
+  EXPECT_FALSE(retained->has_room("d", part + 1));
+  EXPECT_TRUE(retained->has_room("a", 2 * part)) << "it replaces a part";
+  EXPECT_FALSE(retained->has_room("a", 2 * part + 1));
+  ASSERT_TRUE(set("a", tombstone()));
+  EXPECT_TRUE(retained->has_room("d", 2 * part));
+}
+
+TEST_F(RetainedValues, know_what_they_take_altogether_and_of_a_channel) {
+  const auto here = value("here", "12"), there = value("there", "345", 0, channel(1));
+  set("here", here);
+  set("there", there);
+  set("gone", value("gone", "6789", 0, channel(1)));
+  set("gone", tombstone(channel(1)));
+  const auto expect_all = [&] {
+    EXPECT_EQ(retained->use().count, 3u);
+    EXPECT_EQ(retained->use().bytes, bytes_of(here) + bytes_of(there) + 3) << "3: the tombstone's proof";
+    EXPECT_EQ(retained->use(channel(1)).count, 2u);
+    EXPECT_EQ(retained->use(channel(1)).bytes, bytes_of(there) + 3);
+    EXPECT_EQ(retained->use(channel(2)).bytes, 0u);
+  };
+  expect_all();
+  store.seal();
+  retained.emplace(store, clock);
+  ASSERT_TRUE(retained->load());
+  expect_all();
+  retained->erase_channel(channel(1));
+  EXPECT_EQ(retained->use().bytes, bytes_of(here));
+}
+
+TEST_F(RetainedValues, every_part_of_a_message_counts) {
+  Message message;
+  message.topic = "1";
+  message.payload = Bytes(20);
+  const std::size_t plain = message_bytes(message);
+  message.properties.content_type = std::string(300, 'x');
+  message.properties.response_topic = std::string(4000, 'x');
+  message.properties.correlation_data = Bytes(50'000);
+  EXPECT_EQ(message_bytes(message), plain + 54'300);
+  message.properties.user = {{std::string(100, 'x'), std::string(200, 'x')}};
+  EXPECT_GE(message_bytes(message), plain + 54'600);
+}
+
 TEST_F(RetainedValues, a_tick_does_a_slice_of_the_work) {
   for (int number = 0; number < 2500; ++number) {
     const auto topic = "t/" + std::to_string(number);
@@ -291,7 +343,7 @@ RC_GTEST_PROP(RetainedConvergence, any_order_of_the_same_values_ends_the_same, (
       }
       value.stamp.time = events[at].time;
       value.channel = channel(1);
-      RC_ASSERT(retained.set(events[at].topic, value).has_value());
+      retained.set(events[at].topic, value);
     }
     std::map<std::string, HybridTime> out;
     retained.match("#", [&](const std::string& topic, const RetainedValue& v) { out[topic] = v.stamp.time; });

@@ -475,6 +475,20 @@ TEST_F(Overlays, EnrolNobodyWhoseInviteIsNotGood) {
   EXPECT_EQ(alice.overlay->counters().at("enrolments refused"), refused) << "and each is counted for `diot status`";
 }
 
+TEST_F(Overlays, HearOfABlockThatCameWhileTheirLinkDid) {
+  world.keep_apart(alice, bob);
+  const Checkpoint before = alice.overlay->own_hello().checkpoint;
+  Home& carol = world.join("carol", alice);
+  world.keep_apart(carol, bob);
+  ASSERT_EQ(bob.ledger->handle("carol"), nullptr);
+  world.on_hello = [&](const Home& home, Hello& hello) {
+    if (&home == &alice) hello.checkpoint = before;
+  };
+  world.let_meet(alice, bob);
+  world.pass(2min);
+  EXPECT_NE(bob.ledger->handle("carol"), nullptr);
+}
+
 TEST_F(Overlays, LinkAnewWithAHomeThatWasStillAStrangerWhenItCame) {
   // dave dials bob a moment before bob has the block that registers dave.
   Home& dave = world.join("dave", alice);

@@ -297,7 +297,8 @@ class World {
   /// May change or swallow (false) a frame under way.
   std::function<bool(const Home& from, const Home& to, FrameType type, Bytes& body)> on_wire;
   std::uint64_t next_link = 1;
-  std::uint32_t lease_days = 0;  ///< of the network to be founded
+  std::uint32_t lease_days = 0;                       ///< of the network to be founded
+  std::function<void(const Home&, Hello&)> on_hello;  ///< changes what a home says of itself
   Bytes genesis_bytes;
   std::vector<Bytes> blocks;
   std::map<std::string, std::vector<std::string>> durable_demand;
@@ -344,7 +345,8 @@ inline void FakeLinks::dial(const std::string& address, const std::optional<Node
       return from->overlay->dial_failed(address, expected, "refused");
     if (!world.links_between(*from, *to).empty()) return from->overlay->dial_failed(address, expected, "duplicate");
     const LinkId id{world.next_link++};
-    const Hello from_hello = from->overlay->own_hello(), to_hello = to->overlay->own_hello();
+    Hello from_hello = from->overlay->own_hello(), to_hello = to->overlay->own_hello();
+    if (world.on_hello) world.on_hello(*from, from_hello), world.on_hello(*to, to_hello);
     const LinkClass at_from = from->overlay->admit(to->key.node_id(), to_hello, true);
     const LinkClass at_to = to->overlay->admit(from->key.node_id(), from_hello, false);
     if (at_from == LinkClass::refused || at_to == LinkClass::refused)

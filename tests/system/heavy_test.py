@@ -117,7 +117,8 @@ class Heavy(unittest.TestCase):
             self.assertIsNone(fast.error)
             self.assertIsNone(publisher.error)
             self.assertEqual(publisher.acknowledged, MESSAGES)
-            self.assertLess(rss_bytes(home) - before, SLOW_BYTES_MAX)
+            if not harness.holds_freed_memory():
+                self.assertLess(rss_bytes(home) - before, SLOW_BYTES_MAX)
 
     def test_half_a_packet_waits_and_others_do_not(self):
         with harness.World() as world:
