@@ -196,7 +196,7 @@ void RemoteChannels::dismiss_helpers(Owner& owner, const std::string& handle) {
     context_.links->send(link, FrameType::catalogue_get, {wire::encode_catalogue_get({handle, {}})});
     for (auto& [id, channel] : channels_) {
       if (channel.handle != handle || channel.joins.erase(link) == 0) continue;
-      if (channel.snapshot_from == link) channel.snapshot_from.reset();
+      expect_nothing(channel, link);
       context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
     }
   }
@@ -220,12 +220,16 @@ void RemoteChannels::link_down(LinkId link, const NodeId& peer) {
   }
   for (auto& [id, channel] : channels_) {
     channel.joins.erase(link);
-    channel.let_go.erase(link);
-    if (channel.snapshot_from == link) channel.snapshot_from.reset();
-    for (auto& [writer, missing] : channel.missing) {
-      missing.lacking.erase(link);
-      if (missing.asked == link) missing.asked.reset();
-    }
+    expect_nothing(channel, link);
+  }
+}
+
+void RemoteChannels::expect_nothing(Channel& channel, LinkId link) {
+  channel.let_go.erase(link);
+  if (channel.snapshot_from == link) channel.snapshot_from.reset();
+  for (auto& [writer, missing] : channel.missing) {
+    missing.lacking.erase(link);
+    if (missing.asked == link) missing.asked.reset();
   }
 }
 

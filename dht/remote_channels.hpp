@@ -172,6 +172,8 @@ class RemoteChannels {
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
   void on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer);
+  /// That link serves the channel no more: others are asked for what it was to bring.
+  void expect_nothing(Channel& channel, LinkId link);
   void ask_range(LinkId link, Channel& channel, const NodeId& writer);
   void give_up(Channel& channel, const NodeId& writer);
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);

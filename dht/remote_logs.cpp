@@ -41,7 +41,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   if (!heads.error.empty()) {
     join->second.joined = join->second.before =
         false;  // the catalogue that tells why may be on its way, else it is asked again
-    if (channel.snapshot_from == link) channel.snapshot_from.reset();
+    expect_nothing(channel, link);
     context_.count("joins refused");
     return;
   }

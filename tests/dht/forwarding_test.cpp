@@ -91,6 +91,44 @@ TEST_F(Forwarding, ReachesWhoCannotReachTheOwner) {
   EXPECT_THAT(bob.broker->live, testing::SizeIs(2)) << "bob carries it, his broker finds no subscription";
 }
 
+TEST_F(Forwarding, WhatAForwarderWasToBringIsAskedOfTheOwnerWhenTheForwarderIsLeft) {
+  world.let_meet(alice, dave);
+  world.let_meet(carol, dave);
+  for (Home* forwarder : {&bob, &dave}) forwarder->overlay->add_demand("@alice/sensors/#", false);
+  world.pass(60s);
+  publish("1");
+  std::map<std::pair<Home*, FrameType>, Bytes> held;  // what carol is told, and by whom
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&to == &dave && type == FrameType::batch) return false;  // so that dave is one behind
+    if (&to != &carol || (type != FrameType::channel_heads && type != FrameType::retained)) return true;
+    held[{world.homes.at(from.handle).get(), type}] = body;
+    return false;
+  };
+  publish("2");
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  world.pass(4s);
+  ASSERT_TRUE(held.contains({&bob, FrameType::channel_heads}) && held.contains({&bob, FrameType::retained}) &&
+              held.contains({&dave, FrameType::channel_heads}));
+  world.let_meet(alice, carol);
+  for (int second = 0; second < 60 && !held.contains({&alice, FrameType::channel_heads}); ++second) world.pass(1s);
+  ASSERT_TRUE(held.contains({&alice, FrameType::channel_heads})) << "whom carol could not tell a place yet";
+  bool asked = false;
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes&) {
+    const bool of_bob = &from == &carol && &to == &bob && type == FrameType::range_get;
+    asked |= of_bob;
+    return !of_bob;  // whose answer would come too late
+  };
+  for (const auto& what : {std::pair(&dave, FrameType::channel_heads), std::pair(&bob, FrameType::channel_heads),
+                           std::pair(&bob, FrameType::retained), std::pair(&alice, FrameType::channel_heads)})
+    carol.overlay->link_frame(world.links_between(*what.first, carol).at(0), what.first->key.node_id(), what.second,
+                              held.at(what));
+  carol.turn.touch();
+  world.pass(60s);
+  EXPECT_TRUE(asked);
+  publish("3");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3"));
+}
+
 TEST_F(Forwarding, AForwarderDoesNotPassFewCopiesForAll) {
   publish("kept", true);
   world.keep_apart(alice, bob);
