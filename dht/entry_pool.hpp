@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -18,13 +19,23 @@ class EntryPool final : public EntrySource {
     Bytes entry;
     std::vector<Committed> done;  ///< who waits for it here
     Monotonic since{}, deadline{};
+    bool stamped = false;  ///< by work, not by an invite
+
+    // Elsewhere than at a witness: whom it was given to.
+    std::uint8_t hops = 0;
+    std::optional<LinkId> from;
+    std::set<LinkId> told;
     std::set<std::uint64_t> asked;  ///< numbers of our submit frames that have no answer yet
+    std::size_t refusals = 0;       ///< by witnesses
+    std::optional<Error> refusal;   ///< the last one of anybody
   };
 
-  /// nullptr if there is no room. The same entry again only adds who waits.
+  /// nullptr if there is no room: what only costs work gets half of it, and gives way to the rest. The same entry again
+  /// only adds who waits.
   Item* add(ByteView entry, const Committed& done, Monotonic now);
   Item* find(const Hash& hash);
   const std::map<std::uint64_t, Item>& items() const { return items_; }
+  std::map<std::uint64_t, Item>& items() { return items_; }
 
   // EntrySource, in the order in which they came
   std::vector<Bytes> waiting() override;
@@ -44,9 +55,12 @@ class EntryPool final : public EntrySource {
   std::vector<Answer> take_answers() { return std::exchange(answers_, {}); }
 
  private:
+  bool make_room(bool for_stamped);
+
   std::map<std::uint64_t, Item> items_;  ///< by number, as they came
   std::map<Hash, std::uint64_t> numbers_;
   std::uint64_t next_number_ = 1;
+  std::size_t stamped_ = 0;
   std::vector<Answer> answers_;
 };
 

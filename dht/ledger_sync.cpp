@@ -13,31 +13,48 @@ namespace diot {
 
 namespace {
 
-constexpr std::uint8_t hops_max = 3;
 constexpr auto blocks_deadline = std::chrono::seconds(5);
 constexpr std::size_t blocks_bytes_max = 512 << 10;
 constexpr auto freshness = std::chrono::hours(1);         ///< the oldest that the newest block gets
-constexpr auto offer_interval = std::chrono::seconds(3);  ///< of what waits, to the other witnesses, again
+constexpr auto compare_interval = std::chrono::hours(1);  ///< of heads, on links on which nothing happens
 constexpr std::size_t double_votes_max = 100;
 
 }  // namespace
 
 LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed)
-    : context_(context), key_(witness), changed_(std::move(changed)) {
+    : context_(context),
+      key_(witness),
+      changed_(std::move(changed)),
+      succession_(context, witness,
+                  {[this](const Bytes& block) { on_decided(block); },
+                   [this](const BlockHeader& header, std::uint32_t index) -> Result<BlockView::Vote> {
+                     if (decides_alone()) return fail(Errc::not_permitted, "this node decides the blocks itself");
+                     return witness_->precommit_succession(header, index);
+                   }}),
+      forks_(context,
+             [this](const Fork& fork) {
+               for (const auto& lie : double_votes_in(fork, context_.ledger.witnesses_at(fork.height()).keys()))
+                 blame(lie);
+             }),
+      cosignatures_(context, witness) {
   if (!witness) return;
   witness_.emplace(
       context_, *witness, pool_,
       WitnessSync::Calls{[this](const Bytes& block) { on_decided(block); }, [this](LinkId link) { tell_head(link); },
-                         [this](const DoubleVote& evidence) {
-                           if (double_votes_.size() == double_votes_max) double_votes_.erase(double_votes_.begin());
-                           double_votes_.push_back(evidence);
-                           accusations_.push_back(evidence);
-                         }});
+                         [this](const DoubleVote& evidence) { blame(evidence); }});
+}
+
+void LedgerSync::blame(const DoubleVote& evidence) {
+  if (double_votes_.size() == double_votes_max) double_votes_.erase(double_votes_.begin());
+  double_votes_.push_back(evidence);
+  accusations_.push_back(evidence);
 }
 
 void LedgerSync::load() {
   durable_head_ = context_.ledger.head();
+  forks_.load();
   if (witness_) witness_->load();
+  succession_.load();
 }
 
 bool LedgerSync::is_witness() const {
@@ -47,18 +64,20 @@ bool LedgerSync::is_witness() const {
 
 bool LedgerSync::decides_alone() const { return is_witness() && context_.ledger.witnesses().size() == 1; }
 
-/// Of the next block, and of those behind it if that is decided.
-static std::vector<Witness> present_and_coming(const NetworkRecord& record) {
+std::vector<Witness> present_and_coming(const Ledger& ledger) {
+  const auto& record = ledger.network_record();
   auto out = record.witnesses.members;
   if (record.next_set)
     out.insert(out.end(), record.next_set->witnesses.members.begin(), record.next_set->witnesses.members.end());
+  for (auto& [key, node] : out)
+    if (const NodeId same(key.bytes); node == NodeId{} && ledger.handle_of(same)) node = same;
   return out;
 }
 
 /// By the nodes that the ledger names; where a genesis names none, by what they say.
 void LedgerSync::find_witnesses() {
   std::set<NodeId> nodes;
-  for (const auto& [key, node] : present_and_coming(context_.ledger.network_record())) nodes.insert(node);
+  for (const auto& [key, node] : present_and_coming(context_.ledger)) nodes.insert(node);
   const bool nameless = nodes.erase(NodeId{}) != 0;
   for (const auto& [link, member] : members_) {
     const bool witness = nodes.contains(member.node) || (nameless && member.says_so);
@@ -67,6 +86,10 @@ void LedgerSync::find_witnesses() {
       witnesses_.insert(link);
       if (witness_) witness_->link_up(link);
       next_offer_ = {};
+      if (is_witness())
+        cosign();
+      else
+        for (auto& [number, item] : pool_.items()) ask_around(item);
     } else {
       witnesses_.erase(link);
       if (witness_) witness_->link_down(link);
@@ -75,9 +98,15 @@ void LedgerSync::find_witnesses() {
 }
 
 std::set<NodeId> LedgerSync::wanted() const {
-  const auto all = present_and_coming(context_.ledger.network_record());
+  const auto all = present_and_coming(context_.ledger);
   std::set<NodeId> out;
-  if (!key_ || std::ranges::find(all, key_->public_key(), &Witness::key) == all.end()) return out;
+  if (!key_ || std::ranges::find(all, key_->public_key(), &Witness::key) == all.end()) {
+    if (pool_.empty() || witnesses_.size() >= enough_witnesses()) return out;
+    auto nodes = witnesses_to_dial();
+    // Twice as many as it takes, as a third may be away; each node begins with others.
+    nodes.resize(std::min(nodes.size(), 2 * enough_witnesses()));
+    return {nodes.begin(), nodes.end()};
+  }
   for (const auto& [key, node] : all)
     if (node != NodeId{} && node != context_.self()) out.insert(node);
   return out;
@@ -99,6 +128,7 @@ void LedgerSync::accuse() {
 void LedgerSync::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind) {
   if (kind != LinkClass::member) return;
   members_[link] = {peer, (hello.features & feature_witness) != 0};
+  succession_.link_up(link);
   find_witnesses();
   on_head(link, hello.checkpoint);
   // Our hello may be older than a block that came to disk while the link came up.
@@ -111,7 +141,18 @@ void LedgerSync::link_down(LinkId link) {
   members_.erase(link);
   witnesses_.erase(link);
   if (witness_) witness_->link_down(link);
-  std::erase_if(asks_, [&](const auto& ask) { return ask.second.link == link; });
+  succession_.link_down(link);
+  forks_.link_down(link);
+  std::vector<Hash> orphans;
+  std::erase_if(asks_, [&](const auto& ask) {
+    if (ask.second.link != link) return false;
+    if (auto* item = pool_.find(ask.second.entry)) {
+      item->asked.erase(ask.first);
+      orphans.push_back(ask.second.entry);
+    }
+    return true;
+  });
+  for (const auto& orphan : orphans) settle(orphan);
 }
 
 bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
@@ -128,7 +169,7 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
     case FrameType::submit:
       return with(wire::decode_submit(body), [&](const auto& submit) { on_submit(link, submit); });
     case FrameType::submitted:
-      return with(wire::decode_submitted(body), [&](const auto& submitted) { on_submitted(submitted); });
+      return with(wire::decode_submitted(body), [&](const auto& submitted) { on_submitted(link, submitted); });
     case FrameType::entries:
       return with(wire::decode_entries(body), [&](const auto& entries) { on_entries(link, entries); });
     case FrameType::proposal:
@@ -140,6 +181,10 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
     case FrameType::agreement_state:
       if (witness_) witness_->on_state(link, body);
       return true;
+    case FrameType::succession: return succession_.on_frame(link, body);
+    case FrameType::cosignature:
+      if (is_witness() && !cosignatures_.on_note(as_text(body))) context_.count("cosignatures refused");
+      return true;
     default: return false;
   }
 }
@@ -150,13 +195,29 @@ void LedgerSync::tell_head(LinkId link) {
   context_.links->send(link, FrameType::ledger_head, {wire::encode_ledger_head(durable_head_)});
 }
 
+/// Also on links on which no block comes: what a liar tells one of us the others hear of within the hour.
+void LedgerSync::compare() {
+  const Monotonic now = context_.clock.monotonic();
+  if (now < next_compare_) return;
+  if (next_compare_ != Monotonic{})
+    for (const auto& [link, member] : members_) tell_head(link);
+  next_compare_ = now + compare_interval;
+}
+
+/// What is on disk, to the other witnesses.
+void LedgerSync::cosign() {
+  if (!is_witness() || decides_alone() || witnesses_.empty() || durable_head_ != context_.ledger.head()) return;
+  const auto note = cosignatures_.sign();
+  for (const LinkId link : witnesses_) context_.links->send(link, FrameType::cosignature, {as_bytes(note)});
+}
+
 void LedgerSync::on_head(LinkId link, const Checkpoint& head) {
   const auto known = std::exchange(peers_[link], head);
   if (known == head && asked_.contains(link)) return;  // said twice, as when a link comes up
   const auto own = context_.ledger.block_at(head.height);
   if (own && *own != head.block) {
-    conflict_ = head;
-    return context_.count("ledger heads that contradict ours");
+    const auto member = members_.find(link);
+    return member == members_.end() ? void() : forks_.suspect(link, member->second.node, head.height);
   }
   if (head.height > context_.ledger.head().height) ask(link, context_.ledger.head().height + 1);
 }
@@ -178,14 +239,30 @@ void LedgerSync::on_get(LinkId link, std::uint64_t from_height) {
   context_.links->send(link, FrameType::ledger_blocks, {wire::encode_ledger_blocks(blocks)});
 }
 
+/// Block times are those of the witnesses; the one that gives a thief of the succession key the network is not.
+static bool is_early_succession(const BlockView& block, WallMs now) {
+  if (block.entries.size() != 1 || block.header.time <= now) return false;
+  const auto entry = decode_entry(block.entries.front());
+  return entry && std::holds_alternative<SuccessionBody>(entry->body);
+}
+
 void LedgerSync::on_blocks(LinkId link, const std::vector<ByteView>& blocks) {
+  if (forks_.on_blocks(link, blocks)) return;
   if (asked_.erase(link) == 0) return context_.count("blocks nobody asked for");
   bool grown = false;
   for (ByteView block : blocks) {
     const auto view = decode_block(block);
     if (!view || view->header.height <= context_.ledger.head().height) continue;
+    if (is_early_succession(*view, context_.clock.wall_ms())) {
+      context_.count("successions before their time");
+      break;
+    }
+    const Checkpoint head = context_.ledger.head();
     if (auto appended = context_.ledger.append(block); !appended) {
       context_.count("blocks refused");
+      const auto member = members_.find(link);
+      if (view->header.height == head.height + 1 && view->header.previous != head.block && member != members_.end())
+        forks_.suspect(link, member->second.node, head.height);
       break;
     }
     adopted(to_bytes(block));
@@ -209,10 +286,12 @@ void LedgerSync::adopted(const Bytes& block) {
   // Told when it is on disk: what was announced is never taken back.
   context_.store.when_durable([this, head, committed = std::move(committed)] {
     durable_head_ = head;
+    cosign();
     for (const auto& [link, theirs] : peers_)
       if (theirs.height < head.height) tell_head(link);
     for (const auto& done : committed) done(head.height);
   });
+  succession_.on_head();
   find_witnesses();
   changed_();
   if (!witness_) return;
@@ -283,105 +362,6 @@ std::string LedgerSync::Status::text() const {
                      in_reach == 1 ? "is" : "are");
 }
 
-// Entries ----------------------------------------------------------------------------------------------------
-
-void LedgerSync::submit(Bytes entry, Committed done) {
-  if (is_witness()) return take_in(entry, {}, std::move(done));
-  forward(0, entry, {}, std::move(done));
-}
-
-void LedgerSync::take_in(ByteView entry, std::optional<LinkId> from, Committed done) {
-  // A sole witness judges it with the others of this turn, so that one may rest on another.
-  if (!decides_alone())
-    if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
-      return done ? done(tl::unexpected(good.error())) : void();
-  const bool known = pool_.find(merkle_leaf(entry)) != nullptr;
-  if (!pool_.add(entry, done, context_.clock.monotonic()))
-    return done ? done(fail(Errc::limit, "the registrar has too many entries waiting; try again in a minute")) : void();
-  context_.turn.touch();
-  if (known || decides_alone()) return;
-  offer({entry}, from);
-  witness_->tick();
-}
-
-void LedgerSync::on_entries(LinkId link, const std::vector<ByteView>& entries) {
-  if (!is_witness()) return;
-  for (ByteView entry : entries)
-    if (!pool_.find(merkle_leaf(entry))) take_in(entry, link, {});
-}
-
-void LedgerSync::offer(const std::vector<ByteView>& entries, std::optional<LinkId> but) {
-  const Bytes body = wire::encode_entries(entries);
-  for (const LinkId link : witnesses_)
-    if (link != but) context_.links->send(link, FrameType::entries, {body});
-}
-
-/// A witness that was away, or behind, when an entry came.
-void LedgerSync::offer_waiting() {
-  const Monotonic now = context_.clock.monotonic();
-  if (!is_witness() || decides_alone() || pool_.empty() || now < next_offer_) return;
-  next_offer_ = now + offer_interval;
-  std::vector<ByteView> entries;
-  for (const auto& [number, item] : pool_.items())
-    if (entries.size() < wire::entries_per_frame_max) entries.emplace_back(item.entry);
-  offer(entries, {});
-}
-
-void LedgerSync::forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done) {
-  // To so many witnesses that one of them is honest, else to whom may have a link to one.
-  std::vector<LinkId> to;
-  const auto enough = faults_of(context_.ledger.witnesses().size()) + 1;
-  for (const LinkId link : witnesses_)
-    if (to.size() < enough && link != from) to.push_back(link);
-  if (to.empty())
-    for (const auto& [link, head] : peers_)
-      if (link != from) to = {link};
-  if (to.empty())
-    return done(fail(Errc::timed_out,
-                     "no node is in reach that leads to the network's registrar; try again when `diot peers` shows one "
-                     "that is up"));
-  auto* item = pool_.add(entry, done, context_.clock.monotonic());
-  if (!item) return done(fail(Errc::limit, "too many entries are waiting for the registrar; try again in a minute"));
-  for (const LinkId link : to) {
-    const std::uint64_t id = next_id_++;
-    item->asked.insert(id);
-    asks_[id] = {merkle_leaf(entry), link};
-    context_.links->send(link, FrameType::submit, {wire::encode_submit({id, hops, entry})});
-  }
-}
-
-void LedgerSync::on_submit(LinkId link, const wire::Submit& submit) {
-  auto reply = [this, link, id = submit.id](Result<std::uint64_t> height) {
-    wire::Submitted submitted{id, height.value_or(0), Errc::invalid, {}};
-    if (!height) {
-      submitted.code = height.error().code;
-      submitted.message = height.error().message;
-    }
-    context_.links->send(link, FrameType::submitted, {wire::encode_submitted(submitted)});
-  };
-  if (is_witness()) return take_in(submit.entry, link, std::move(reply));
-  // Cheap checks here, so that garbage does not travel.
-  const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
-  if (auto good = context_.ledger.check_entry(submit.entry, now); !good) return reply(tl::unexpected(good.error()));
-  if (submit.hops >= hops_max)
-    return reply(fail(Errc::timed_out, "the network's registrar is not in reach of the nodes that were asked"));
-  forward(static_cast<std::uint8_t>(submit.hops + 1), submit.entry, link, std::move(reply));
-}
-
-/// That it is committed we see in our own ledger; that it is refused we believe when everybody says so whom we asked.
-void LedgerSync::on_submitted(const wire::Submitted& submitted) {
-  const auto found = asks_.find(submitted.id);
-  if (found == asks_.end()) return;
-  const Hash hash = found->second.entry;
-  asks_.erase(found);
-  auto* item = pool_.find(hash);
-  if (!item || submitted.height != 0) return;
-  item->asked.erase(submitted.id);
-  if (!item->asked.empty()) return;
-  pool_.finish(hash, fail(submitted.code, submitted.message));
-  context_.turn.touch();
-}
-
 void LedgerSync::tick() {
   const Monotonic now = context_.clock.monotonic();
   const bool witness = is_witness();
@@ -390,6 +370,9 @@ void LedgerSync::tick() {
       context_.ledger.head_time() + static_cast<WallMs>(std::chrono::milliseconds(freshness).count());
   if (decides_alone() && context_.ledger.head().height > 0 && context_.clock.wall_ms() >= head_time) decide_alone(true);
   offer_waiting();
+  compare();
+  forks_.tick();
+  succession_.tick();
   if (!accusations_.empty()) accuse();
   const auto over =
       witness ? fmt::format("the witnesses did not agree within 20 s ({}); the entry stays with them", status().text())

@@ -9,7 +9,11 @@
 #include <vector>
 
 #include "dht/context.hpp"
+#include "dht/cosignatures.hpp"
 #include "dht/entry_pool.hpp"
+#include "dht/fork_watch.hpp"
+#include "dht/submit_rate.hpp"
+#include "dht/succession_sync.hpp"
 #include "dht/wire.hpp"
 #include "dht/witness_sync.hpp"
 
@@ -37,14 +41,20 @@ class LedgerSync {
   /// About every 100 ms.
   void tick();
 
-  /// Nodes that a witness wants to be linked to: the other ones'.
+  /// Nodes to be linked to: for a witness the other ones'; for others some of them while an entry is on its way and fewer
+  /// links lead to witnesses than it takes.
   std::set<NodeId> wanted() const;
   /// The newest block that is on disk: what others may be told.
   const Checkpoint& durable_head() const { return durable_head_; }
   /// Whether this node decides about the next block, alone or with others.
   bool is_witness() const;
-  /// A head at our height with another hash was seen: two histories of one network.
-  const std::optional<Checkpoint>& conflict() const { return conflict_; }
+  /// Proofs that the network has two histories.
+  const std::vector<Fork>& forks() const { return forks_.forks(); }
+  /// The succession that everybody has signed goes to all nodes, and into a block when the old witnesses were silent for
+  /// long enough.
+  Result<const SuccessionSync::Pending*> succeed(ByteView entry) { return succession_.take(entry); }
+  const std::map<Hash, SuccessionSync::Pending>& successions() const { return succession_.pending(); }
+  const Cosignatures& cosignatures() const { return cosignatures_; }
 
   /// How the next block comes about, for people.
   struct Status {
@@ -76,12 +86,15 @@ class LedgerSync {
   };
 
   void find_witnesses();
+  std::size_t enough_witnesses() const;
+  std::vector<NodeId> witnesses_to_dial() const;
+  void blame(const DoubleVote& evidence);
   void accuse();
   void on_head(LinkId link, const Checkpoint& head);
   void on_get(LinkId link, std::uint64_t from_height);
   void on_blocks(LinkId link, const std::vector<ByteView>& blocks);
   void on_submit(LinkId link, const wire::Submit& submit);
-  void on_submitted(const wire::Submitted& submitted);
+  void on_submitted(LinkId link, const wire::Submitted& submitted);
   void on_entries(LinkId link, const std::vector<ByteView>& entries);
 
   bool decides_alone() const;
@@ -90,12 +103,20 @@ class LedgerSync {
   void adopted(const Bytes& block);
   void ask(LinkId link, std::uint64_t height);
   void tell_head(LinkId link);
+  void compare();
+  void cosign();
+  /// Whether the entry is worth passing on; what it costs to know grows from check to check.
+  Result<void> check(ByteView entry, LinkId from);
   /// At a witness: into the pool, and to the others.
   void take_in(ByteView entry, std::optional<LinkId> from, Committed done);
   void offer(const std::vector<ByteView>& entries, std::optional<LinkId> but);
   void offer_waiting();
   /// Elsewhere: to nodes that are or may know witnesses.
   void forward(std::uint8_t hops, ByteView entry, std::optional<LinkId> from, Committed done);
+  void ask_around(EntryPool::Item& item);
+  void hand(EntryPool::Item& item, LinkId link);
+  /// Gives up where nobody is left to ask.
+  void settle(const Hash& hash);
   void answer();
 
   OverlayContext& context_;
@@ -103,18 +124,25 @@ class LedgerSync {
   std::function<void()> changed_;
   EntryPool pool_;
   std::optional<WitnessSync> witness_;
+  SuccessionSync succession_;
+  ForkWatch forks_;
+  Cosignatures cosignatures_;
+  SubmitRate rate_;
   std::map<LinkId, Checkpoint> peers_;
   std::map<LinkId, Member> members_;
   std::set<LinkId> witnesses_;         ///< links to nodes that are witnesses, or will be
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
   std::map<std::uint64_t, Ask> asks_;  ///< submit frames without an answer
   std::uint64_t next_id_ = 1;
-  Monotonic next_offer_{};
+  Monotonic next_offer_{}, next_compare_{};
   std::vector<DoubleVote> double_votes_;
   std::vector<DoubleVote> accusations_;  ///< not in the ledger yet
   Checkpoint durable_head_;
-  std::optional<Checkpoint> conflict_;
 };
+
+/// Of the next block, and of those behind it if that is decided. A genesis names no nodes; where several people founded
+/// the network together, their witness keys are their node keys.
+std::vector<Witness> present_and_coming(const Ledger& ledger);
 
 /// Bit in Hello::features: this node is a witness.
 inline constexpr std::uint64_t feature_witness = 1;

@@ -25,6 +25,8 @@ bool is_known(FrameType type) {
     case FrameType::proposal:
     case FrameType::vote:
     case FrameType::agreement_state:
+    case FrameType::succession:
+    case FrameType::cosignature:
     case FrameType::enrol:
     case FrameType::welcome:
     case FrameType::catalogue_get:

@@ -260,6 +260,8 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
     case FrameType::proposal:
     case FrameType::vote:
     case FrameType::agreement_state:
+    case FrameType::succession:
+    case FrameType::cosignature:
       if (!ledger_sync_.on_frame(id, type, body)) malformed();
       return;
     case FrameType::catalogue_get:

@@ -34,6 +34,8 @@ enum class FrameType : std::uint8_t {
   enrol = 24,
   welcome = 25,
   agreement_state = 26,
+  succession = 27,
+  cosignature = 28,
   catalogue_get = 32,
   catalogue = 33,
   channel_join = 40,

@@ -96,6 +96,25 @@ std::optional<std::vector<ByteView>> decode_ledger_blocks(ByteView body) {
   return blocks;
 }
 
+Bytes encode_succession(const Succession& succession) {
+  Bytes body;
+  PackWriter out(body);
+  out.array(2);
+  out.bin(succession.entry);
+  write_block_votes(out, succession.votes);
+  return body;
+}
+
+std::optional<Succession> decode_succession(ByteView body) {
+  PackReader in(body, 8 + 4 * limits::witnesses_max);
+  in.array_of(2);
+  Succession out;
+  out.entry = in.bin(limits::entry_bytes_max);
+  out.votes = read_block_votes(in);
+  if (!in.done()) return std::nullopt;
+  return out;
+}
+
 Bytes encode_submit(const Submit& submit) {
   Bytes body;
   PackWriter out(body);

@@ -10,6 +10,7 @@
 #include "core/bytes.hpp"
 #include "core/cursor.hpp"
 #include "core/error.hpp"
+#include "core/ledger/block.hpp"
 #include "core/share.hpp"
 
 namespace diot::wire {
@@ -48,6 +49,14 @@ std::optional<Submitted> decode_submitted(ByteView body);
 inline constexpr std::size_t entries_per_frame_max = 64;
 Bytes encode_entries(const std::vector<ByteView>& entries);
 std::optional<std::vector<ByteView>> decode_entries(ByteView body);
+
+/// A succession that everybody has signed, and the votes of the new witnesses for its block that the sender has.
+struct Succession {
+  ByteView entry;
+  std::vector<BlockView::Vote> votes;
+};
+Bytes encode_succession(const Succession& succession);
+std::optional<Succession> decode_succession(ByteView body);
 
 /// A stranger spends an invite: the token's signature (kind `enrol`) over `enrol_statement`.
 struct Enrol {

@@ -29,6 +29,12 @@ void WitnessSync::start_anew(std::uint64_t first_height) {
   work();
 }
 
+Result<BlockView::Vote> WitnessSync::precommit_succession(const BlockHeader& header, std::uint32_t index) {
+  auto vote = agreement_.precommit_succession(header, index);
+  work();
+  return vote;
+}
+
 // Links ------------------------------------------------------------------------------------------------------
 
 void WitnessSync::link_up(LinkId link) { tell(link, links_[link]); }

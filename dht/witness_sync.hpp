@@ -42,6 +42,8 @@ class WitnessSync {
   void tick();
   /// The operator's word (Agreement::start_anew).
   void start_anew(std::uint64_t first_height);
+  /// Agreement::precommit_succession; the vote may leave once what is in the store by now is on disk.
+  Result<BlockView::Vote> precommit_succession(const BlockHeader& header, std::uint32_t index);
 
   const Agreement& agreement() const { return agreement_; }
   std::size_t links() const { return links_.size(); }

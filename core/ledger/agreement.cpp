@@ -423,14 +423,15 @@ struct Memory {
   std::string refusal;
   AgreementRules rules;
   std::vector<Bytes> votes;
+  Bytes succession;  ///< a vote, or nothing
 };
 }  // namespace
 
 static Bytes encode_memory(const Memory& memory) {
   Bytes bytes;
   PackWriter out(bytes);
-  out.array(12);
-  out.uint(1);
+  out.array(13);
+  out.uint(2);
   out.bin(memory.witness);
   out.uint(memory.first_height);
   out.str(memory.refusal);
@@ -443,6 +444,7 @@ static Bytes encode_memory(const Memory& memory) {
   out.bin(memory.rules.valid);
   out.array(memory.votes.size());
   for (const auto& vote : memory.votes) out.bin(vote);
+  out.bin(memory.succession);
   return with_checksum(bytes);
 }
 
@@ -451,8 +453,8 @@ static std::optional<Memory> decode_memory(ByteView bytes) {
   if (!content) return std::nullopt;
   PackReader in(*content, 32);
   Memory out;
-  in.array_of(12);
-  if (in.uint() != 1) return std::nullopt;
+  in.array_of(13);
+  if (in.uint() != 2) return std::nullopt;
   out.witness = in.id<PublicKey>();
   out.first_height = in.uint();
   out.refusal = in.str(1024);
@@ -464,6 +466,7 @@ static std::optional<Memory> decode_memory(ByteView bytes) {
   out.rules.valid_round = ledger_codec::read_round(in);
   out.rules.valid = in.id<Hash>();
   for (auto left = in.array(4); left > 0 && in.ok(); --left) out.votes.push_back(to_bytes(in.bin(256)));
+  out.succession = to_bytes(in.bin(256));
   if (!in.done()) return std::nullopt;
   return out;
 }
@@ -476,7 +479,8 @@ Bytes Agreement::new_memory(const PublicKey& witness, std::uint64_t first_height
 }
 
 Bytes Agreement::memory() const {
-  Memory out{key_.public_key(), first_height_, height_, refusal_, rules_, {}};
+  Memory out{key_.public_key(), first_height_, height_, refusal_, rules_, {}, {}};
+  if (succession_) out.succession = encode_vote(*succession_);
   for (const auto& [number, round] : rounds_)
     if (number <= rules_.round && number + 1 >= rules_.round)
       for (const auto& votes : round.votes)
@@ -524,6 +528,7 @@ void Agreement::load(const Result<std::optional<Bytes>>& memory, const Result<st
   const auto refuse = [&](std::string_view what) { refusal_ = fmt::format(why, what, next); };
   forget_height();
   remembered_.reset();
+  succession_.reset();
   if (!memory) return refuse("the memory of its votes is damaged (" + memory.error().message + ")");
   if (!*memory) return refuse("the memory of its votes is missing");
   const auto found = decode_memory(**memory);
@@ -532,6 +537,11 @@ void Agreement::load(const Result<std::optional<Bytes>>& memory, const Result<st
   refusal_ = found->refusal;
   first_height_ = std::max(found->first_height, found->height);
   if (!refusal_.empty()) return;
+  if (!found->succession.empty()) {
+    const auto vote = decode_vote(found->succession);
+    if (!vote) return refuse("the memory of its votes is damaged");
+    succession_ = *vote;
+  }
   Remembered remembered{found->height, found->rules, {}, std::nullopt};
   for (const auto& bytes : found->votes) {
     const auto vote = decode_vote(bytes);
@@ -568,11 +578,41 @@ void Agreement::resume() {
 void Agreement::start_anew(std::uint64_t first_height) {
   forget_height();
   remembered_.reset();
+  if (succession_ && succession_->height < first_height) succession_.reset();  // a vote that is known stays one
   refusal_.clear();
   first_height_ = first_height;
   dirty_ = true;
   flush();
   tick();
+}
+
+Result<BlockView::Vote> Agreement::precommit_succession(const BlockHeader& header, std::uint32_t index) {
+  const auto block = block_hash(header);
+  if (!refusal_.empty()) return fail(Errc::not_permitted, refusal_);
+  if (header.height != height_ || height_ < first_height_ || (remembered_ && remembered_->height >= height_))
+    return fail(Errc::not_permitted, fmt::format("this witness votes on block {}, not on block {}",
+                                                 std::max(height_, first_height_), header.height));
+  if (!succession_ || succession_->height != height_) {
+    const auto first = rounds_.find(0);
+    const bool precommitted =
+        index_ && first != rounds_.end() && !first->second.votes[at(VoteKind::precommit)][*index_].empty();
+    if (rules_.round > 0 || precommitted)
+      return fail(
+          Errc::not_permitted,
+          fmt::format("this witness has voted for block {} together with the old witnesses, and would contradict "
+                      "itself: leave it out of the succession",
+                      height_));
+    forget_height();
+    // The header's time, as a sole witness' vote must have.
+    succession_ = Vote{VoteKind::precommit, height_, 0, block, header.time, index, {}};
+    sign_vote(*succession_, ledger_.network(), key_);
+    dirty_ = true;
+    flush();
+  }
+  if (succession_->block != block)
+    return fail(Errc::not_permitted,
+                fmt::format("this witness has voted for another succession in block {}", header.height));
+  return BlockView::Vote{index, succession_->time, succession_->signature};
 }
 
 void Agreement::lost_memory(std::string why) {

@@ -70,6 +70,12 @@ class Agreement {
   /// are below. Gives a Persist.
   void start_anew(std::uint64_t first_height);
 
+  /// Our precommit, of round 0, for the block of a succession (Ledger::propose_succession) that makes us its witness number
+  /// `index`. From then on we take no part in what the old witnesses agree on at that height, and vote for no other
+  /// succession there. Gives a Persist; the vote may leave behind it. The same block gets the same vote again.
+  /// Errc::not_permitted if this witness may have precommitted another one, or does not vote.
+  Result<BlockView::Vote> precommit_succession(const BlockHeader& header, std::uint32_t index);
+
   // Input -------------------------------------------------------------------------------------------------------
   /// The ledger's head moved: by what was decided here, or by blocks of others.
   void on_head();
@@ -132,7 +138,10 @@ class Agreement {
 
   Round& round_at(std::uint32_t number);
   /// A sole witness needs no agreement: Ledger::make_block.
-  bool votes_here() const { return index_ && witnesses_.size() > 1 && refusal_.empty() && height_ >= first_height_; }
+  bool votes_here() const {
+    return index_ && witnesses_.size() > 1 && refusal_.empty() && height_ >= first_height_ &&
+           !(succession_ && succession_->height == height_);
+  }
   bool is_proposer() const { return (height_ + rules_.round) % witnesses_.size() == *index_; }
   bool quorum(const Round& round, VoteKind kind) const;
   std::optional<Hash> quorum_value(const Round& round, VoteKind kind) const;
@@ -176,6 +185,7 @@ class Agreement {
 
   std::string refusal_ = "the memory of this witness was not loaded";
   std::uint64_t first_height_ = 0;
+  std::optional<Vote> succession_;        ///< our precommit for the block of one
   std::optional<Remembered> remembered_;  ///< of a height that the ledger has not reached yet
 
   std::uint64_t height_ = 0;

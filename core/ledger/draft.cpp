@@ -92,6 +92,7 @@ void LedgerDraft::commit(LedgerState& state, const Hash& block) {
   changes_.commit(state.changes);
   cut_offs_.commit(state.cut_offs);
   state.record = std::move(record_);
+  if (replaced_) state.replaced[height()] = std::move(*replaced_);
   for (auto& [from, witnesses] : new_witnesses_) state.witnesses.insert_or_assign(from, std::move(witnesses));
   state.blocks.push_back({block, time_});
 }
@@ -188,7 +189,7 @@ Result<void> LedgerDraft::check_recent(const Entry& entry) const {
   return {};
 }
 
-Result<void> LedgerDraft::check_signatures(const Entry& entry, const std::set<PublicKey>& required) const {
+Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& required, const NetworkId& network) {
   for (const auto& [key, signature] : entry.signatures)
     if (!required.contains(key))
       return fail(Errc::not_permitted,
@@ -198,9 +199,13 @@ Result<void> LedgerDraft::check_signatures(const Entry& entry, const std::set<Pu
     return fail(Errc::not_permitted, fmt::format("the signature of {}… is missing", missing->hex().substr(0, 16)));
   }
   for (const auto& [key, signature] : entry.signatures)
-    if (!verify(key, signature, "entry", network(), entry.signed_bytes))
+    if (!verify(key, signature, "entry", network, entry.signed_bytes))
       return fail(Errc::invalid, fmt::format("the signature of {}… is wrong", key.hex().substr(0, 16)));
   return {};
+}
+
+Result<void> LedgerDraft::check_signatures(const Entry& entry, const std::set<PublicKey>& required) const {
+  return diot::check_signatures(entry, required, network());
 }
 
 Result<HandleRecord> LedgerDraft::existing(const HandleChange& change) {

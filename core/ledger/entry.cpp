@@ -186,6 +186,11 @@ Result<Entry> decode_entry(ByteView bytes) {
   return out;
 }
 
+bool is_stamped(const Entry& entry) {
+  const auto* body = std::get_if<RegisterBody>(&entry.body);
+  return body && body->stamp;
+}
+
 bool Entry::is_signed_by(const PublicKey& key) const {
   const auto at = std::ranges::lower_bound(signatures, key, {}, &std::pair<PublicKey, Signature>::first);
   return at != signatures.end() && at->first == key;

@@ -134,6 +134,8 @@ struct Entry {
   const std::string& handle() const { return handle_of(body); }
   bool is_signed_by(const PublicKey& key) const;
 };
+/// A registration with work in place of an invite.
+bool is_stamped(const Entry& entry);
 /// Everything that can be said of an entry by itself, without its signatures: form, bounds, order, an admin among the
 /// nodes. Errc::not_available for another version or suite.
 Result<Entry> decode_entry(ByteView bytes);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "core/ledger/limits.hpp"
@@ -205,13 +206,18 @@ Result<void> Ledger::Impl::judge(const BlockHeader& header, const std::vector<By
   return {};
 }
 
-/// Of a block with a succession, which stands alone, the new witnesses; of any other those that are in office.
-static std::optional<std::vector<PublicKey>> successors(const std::vector<Bytes>& entries) {
+/// A block with a succession holds nothing else.
+static std::optional<Entry> succession_of(const std::vector<Bytes>& entries) {
   if (entries.size() != 1) return std::nullopt;
-  const auto entry = decode_entry(entries[0]);
-  const auto* body = entry ? std::get_if<SuccessionBody>(&entry->body) : nullptr;
-  if (!body) return std::nullopt;
-  return body->witnesses.keys();
+  auto entry = decode_entry(entries[0]);
+  if (!entry || !std::holds_alternative<SuccessionBody>(entry->body)) return std::nullopt;
+  return std::move(*entry);
+}
+/// Of such a block the new witnesses; of any other those that are in office.
+static std::optional<std::vector<PublicKey>> successors(const std::vector<Bytes>& entries) {
+  const auto entry = succession_of(entries);
+  if (!entry) return std::nullopt;
+  return std::get<SuccessionBody>(entry->body).witnesses.keys();
 }
 
 Result<void> Ledger::Impl::append(const BlockView& block, StampCheck stamps) {
@@ -260,13 +266,35 @@ Result<void> Ledger::check_proposal(const BlockHeader& header, const std::vector
   return {};
 }
 
-Result<void> Ledger::check_entry(ByteView bytes, WallMs now) const {
+Result<void> Ledger::check_rival(const BlockView& rival) const {
+  const auto& state = impl_->state;
+  const auto height = rival.header.height;
+  if (height == 0 || height > state.height() || rival.hash == state.blocks[height].hash)
+    return fail(Errc::invalid, "there is no other block here to compare it with");
+  const auto& before = state.blocks[height - 1];
+  if (rival.header.network != state.network || rival.header.previous != before.hash || rival.header.time < before.time)
+    return fail(Errc::invalid, fmt::format("it does not follow block {}", height - 1));
+  auto deciders = state.witnesses_at(height).keys();
+  if (const auto succession = succession_of(rival.entries)) {
+    const auto& body = std::get<SuccessionBody>(succession->body);
+    if (auto valid = check_rival_succession(rival, *succession, body, state); !valid) return valid;
+    deciders = body.witnesses.keys();
+  } else if (const auto replaced = state.replaced.find(height); replaced != state.replaced.end()) {
+    deciders = replaced->second.keys();
+  }
+  if (rival.header.witnesses != witness_set_hash(deciders))
+    return fail(Errc::invalid, "it names other witnesses than the ledger");
+  return check_votes(rival, deciders);
+}
+
+Result<void> Ledger::check_entry(ByteView bytes, WallMs now, StampCheck stamps) const {
   const auto& state = impl_->state;
   if (state.height() == 0)
     return fail(Errc::not_permitted, "block 1 holds the founding entries only, and is not there yet");
   if (auto known = impl_->check_rules(); !known) return known;
   return decode_entry(bytes).and_then([&](const Entry& entry) {
-    return LedgerDraft(state, std::max(now, state.head().time), &impl_->good_stamps).add(entry);
+    auto* good_stamps = stamps == StampCheck::all ? &impl_->good_stamps : nullptr;
+    return LedgerDraft(state, std::max(now, state.head().time), good_stamps).add(entry);
   });
 }
 
@@ -291,12 +319,6 @@ Ledger::Proposal Ledger::Impl::proposal(LedgerDraft draft, std::vector<Bytes> en
   out.entries = std::move(entries);
   judged.emplace(Judged{block_hash(out.header), std::move(draft), std::move(log_after)});
   return out;
-}
-
-/// Those that somebody of the network vouches for come before those that only cost work.
-static bool is_stamped(const Entry& entry) {
-  const auto* body = std::get_if<RegisterBody>(&entry.body);
-  return body && body->stamp;
 }
 
 Result<Ledger::Proposal> Ledger::propose(
@@ -329,6 +351,7 @@ Result<Ledger::Proposal> Ledger::propose(
       return draft.add(decoded);
     });
     if (!added) {
+      if (entry && is_stamped(*entry) && added.error().code == Errc::limit) return;  // likewise
       if (refused) refused(bytes, added.error());
       return;
     }
@@ -336,6 +359,7 @@ Result<Ledger::Proposal> Ledger::propose(
     room -= bytes.size();
     taken.push_back(bytes);
   };
+  // Those that somebody of the network vouches for come before those that only cost work.
   for (const auto& candidate : candidates)
     if (!candidate.entry || !is_stamped(*candidate.entry)) consider(candidate);
   for (const auto& candidate : candidates)
@@ -347,13 +371,15 @@ Result<Ledger::Proposal> Ledger::propose(
   return impl.proposal(std::move(draft), std::move(taken), std::move(log_after), time);
 }
 
-Result<Ledger::Proposal> Ledger::propose_succession(ByteView bytes, WallMs now) const {
+Result<Ledger::Proposal> Ledger::propose_succession(ByteView bytes) const {
   auto& impl = *impl_;
   if (auto known = impl.check_rules(); !known) return tl::unexpected(known.error());
   const auto entry = decode_entry(bytes);
   if (!entry) return tl::unexpected(entry.error());
   if (!std::holds_alternative<SuccessionBody>(entry->body)) return fail(Errc::invalid, "the entry is no succession");
-  const WallMs time = std::min<WallMs>(std::max(now, impl.state.head().time), limits::wall_ms_max);
+  const WallMs time =
+      impl.state.head().time + static_cast<WallMs>(std::chrono::milliseconds(limits::succession_silence).count());
+  if (time > limits::wall_ms_max) return fail(Errc::limit, "there is no time after that of the newest block");
   LedgerDraft draft(impl.state, time, &impl.good_stamps);
   draft.begin();
   if (auto added = draft.add(*entry); !added) return tl::unexpected(added.error());

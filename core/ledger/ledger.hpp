@@ -85,22 +85,28 @@ class Ledger {
   Result<void> append(ByteView block, StampCheck stamps = StampCheck::all);
   /// Everything that append checks but the votes; changes nothing. What a witness asks before it votes.
   Result<void> check_proposal(const BlockHeader& header, const std::vector<Bytes>& entries) const;
+  /// Whether another block than ours at its height, which follows the same block as ours does, was decided by those who
+  /// had the say: then there are two histories. Its other entries are not judged. Errc::invalid says why not.
+  Result<void> check_rival(const BlockView& rival) const;
   /// Would this entry be accepted in the next block at block time `now`? Errc::exists = handle taken or invite used up.
-  Result<void> check_entry(ByteView entry, WallMs now) const;
+  /// The work of a stamp comes last, as it costs the most; StampCheck::none leaves it out.
+  Result<void> check_entry(ByteView entry, WallMs now, StampCheck stamps = StampCheck::all) const;
 
   struct Proposal {
     BlockHeader header;
     std::vector<Bytes> entries;
   };
   /// The next block, to be voted upon: the entries that pass, in order, at time `now` or that of the head if later.
-  /// Those that do not pass are told to `refused`; those that do not fit any more to nobody, they are for a later block.
+  /// Those that do not pass are told to `refused`; those that do not fit any more, or have one work stamp too many for a
+  /// block, to nobody: they are for a later one.
   /// One that is handed in twice is judged once. Errc::not_found if none passes; if none is handed in the block is empty,
   /// a checkpoint of freshness.
   Result<Proposal> propose(const std::vector<Bytes>& entries, WallMs now,
                            const std::function<void(const Bytes& entry, const Error& why)>& refused = {}) const;
-  /// The block that replaces witnesses who are gone. It is decided by precommits of round 0 of more than two thirds of
-  /// the new ones.
-  Result<Proposal> propose_succession(ByteView entry, WallMs now) const;
+  /// The block that replaces witnesses who are gone, decided by precommits of round 0 of more than two thirds of the new
+  /// ones. It follows from the entry and the chain alone, its time is the earliest that the rules allow: so all of them
+  /// vote for the same without a proposer. Before that time nobody may; the clock is the caller's to ask.
+  Result<Proposal> propose_succession(ByteView entry) const;
   /// n = 1: proposes and decides alone. Does not append the block. Errc::not_permitted if `witness` is not the sole
   /// one, Errc::not_available if there are several.
   Result<Bytes> make_block(const std::vector<Bytes>& entries, WallMs now, const KeyPair& witness,

@@ -32,12 +32,12 @@ static std::vector<PublicKey> read_keys(PackReader& in, std::string& error) {
   return out;
 }
 
-static void write_decided(PackWriter& out, const DecidedHeader& block) {
+void write_decided(PackWriter& out, const DecidedHeader& block) {
   out.bin(block.header);
   out.uint(block.round);
   write_block_votes(out, block.votes);
 }
-static DecidedHeader read_decided(PackReader& in) {
+DecidedHeader read_decided(PackReader& in) {
   DecidedHeader out;
   out.header = to_bytes(in.bin(block_header_bytes_max));
   out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));

@@ -22,6 +22,9 @@ struct DecidedHeader {
   std::vector<BlockView::Vote> votes;
 };
 DecidedHeader decided_header(const BlockView& block);
+/// header (bin), round, votes: three values of whatever holds it; a failure sticks to `in`.
+void write_decided(PackWriter& out, const DecidedHeader& block);
+DecidedHeader read_decided(PackReader& in);
 
 struct HandleProof {
   /// Where the checker's trust begins: the unsigned genesis, or a header whose hash it has pinned, with the keys that

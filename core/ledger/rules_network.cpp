@@ -61,6 +61,19 @@ Result<void> LedgerDraft::add(const Entry& entry, const WitnessChangeBody& body)
   return {};
 }
 
+/// The succession key, which the genesis names by its hash, and every new witness.
+static Result<void> check_succession_signatures(const Entry& entry, const SuccessionBody& body,
+                                                const LedgerState& state) {
+  std::set<PublicKey> required;
+  for (const auto& [key, signature] : entry.signatures)
+    if (sha256(key) == state.genesis.succession) required.insert(key);
+  if (required.empty()) return fail(Errc::not_permitted, "the signature of the network's succession key is missing");
+  for (const auto& [key, node] : body.witnesses.members) required.insert(key);
+  return check_signatures(entry, required, state.network);
+}
+
+static constexpr auto silence_ms = static_cast<WallMs>(std::chrono::milliseconds(limits::succession_silence).count());
+
 /// The block time of a ledger whose witnesses are gone stands still: no block, no time. So the silence is counted from
 /// the last block that they made, which the entry must name, to the time of the block that the new ones make of the
 /// entry. A node takes no block from the future, so three days have to pass by its own clock as well. If the old
@@ -74,19 +87,14 @@ Result<void> LedgerDraft::add(const Entry& entry, const SuccessionBody& body) {
         Errc::not_permitted,
         fmt::format("the succession is void: it was made at block {}, and the witnesses have made block {} since",
                     entry.recent.height, base_.height()));
-  const auto silence = static_cast<WallMs>(std::chrono::milliseconds(limits::succession_silence).count());
-  if (time_ < base_.head().time + silence)
+  if (time_ < base_.head().time + silence_ms)
     return fail(Errc::not_permitted, fmt::format("the witnesses can be replaced once they have been silent for 72 "
                                                  "hours, from {} on",
-                                                 time_text(base_.head().time + silence)));
+                                                 time_text(base_.head().time + silence_ms)));
   if (auto members = check_members(body.witnesses); !members) return members;
-  std::set<PublicKey> required;
-  for (const auto& [key, signature] : entry.signatures)
-    if (sha256(key) == base_.genesis.succession) required.insert(key);
-  if (required.empty()) return fail(Errc::not_permitted, "the signature of the network's succession key is missing");
-  for (const auto& [key, node] : body.witnesses.members) required.insert(key);
-  if (auto signed_ = check_signatures(entry, required); !signed_) return signed_;
+  if (auto signed_ = check_succession_signatures(entry, body, base_); !signed_) return signed_;
 
+  replaced_ = record_.witnesses;
   record_.epoch = body.epoch;
   record_.witnesses = body.witnesses;
   record_.next_set.reset();
@@ -132,6 +140,14 @@ Result<void> LedgerDraft::add(const Entry& entry, const EvidenceBody& body) {
 
   record_.liars[proof.witness] = entry.hash;
   return {};
+}
+
+Result<void> check_rival_succession(const BlockView& rival, const Entry& entry, const SuccessionBody& body,
+                                    const LedgerState& state) {
+  const auto& before = state.blocks[rival.header.height - 1];
+  if (entry.recent != Checkpoint{rival.header.height - 1, before.hash} || rival.header.time < before.time + silence_ms)
+    return fail(Errc::invalid, "its succession does not follow 72 hours of silence");
+  return check_succession_signatures(entry, body, state);
 }
 
 }  // namespace diot

@@ -14,6 +14,7 @@
 #include "core/bytes.hpp"
 #include "core/clock.hpp"
 #include "core/error.hpp"
+#include "core/ledger/block.hpp"
 #include "core/ledger/entry.hpp"
 #include "core/ledger/genesis.hpp"
 #include "core/ledger/handle.hpp"
@@ -46,6 +47,8 @@ struct LedgerState {
   NetworkRecord record;  ///< for the next block
   /// First block that they decide → witnesses.
   std::map<std::uint64_t, WitnessSet> witnesses;
+  /// Height of a succession → who would have decided that block without it.
+  std::map<std::uint64_t, WitnessSet> replaced;
   struct Block {
     Hash hash;
     WallMs time;
@@ -57,6 +60,13 @@ struct LedgerState {
   /// Of a block up to the next one.
   const WitnessSet& witnesses_at(std::uint64_t at) const;
 };
+
+/// Exactly these keys have signed the entry.
+Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& required, const NetworkId& network);
+
+/// Of a block with a succession that is not on top of `state` but beside a block of it: whether that replaces witnesses.
+Result<void> check_rival_succession(const BlockView& rival, const Entry& entry, const SuccessionBody& body,
+                                    const LedgerState& state);
 
 /// Entries whose stamps were found good, as each is judged when it is handed in, when it is proposed and when its block
 /// comes.
@@ -191,6 +201,7 @@ class LedgerDraft {
   Overlay<decltype(LedgerState::cut_offs)> cut_offs_;
   NetworkRecord record_;
   std::map<std::uint64_t, WitnessSet> new_witnesses_;
+  std::optional<WitnessSet> replaced_;  ///< by a succession
   std::size_t entries_ = 0, stamped_ = 0, stamp_checks_ = 0;
 };
 

@@ -326,6 +326,62 @@ TEST(AgreementMemory, TheOperatorMayLetItVoteAgain) {
   EXPECT_TRUE(group.reach(4)) << "with its vote";
 }
 
+// Successions -----------------------------------------------------------------------------------------------------
+
+struct AgreementSuccession : ::testing::Test {
+  Witnesses group{4};
+  Agreement& survivor = *group[0].agreement;
+  /// What the block of a succession may be: only the header matters here.
+  BlockHeader header(std::uint64_t number = 1) {
+    auto out = group[0].ledger.propose({}, start_ms).value().header;
+    out.log_root.bytes[0] = static_cast<std::uint8_t>(number);
+    return out;
+  }
+  void restart() {
+    group.collect();
+    group.restart(0);
+  }
+};
+
+TEST_F(AgreementSuccession, GetsOneVoteForEver) {
+  const auto vote = survivor.precommit_succession(header(), 2);
+  ASSERT_TRUE(vote) << why(vote);
+  EXPECT_TRUE(check_vote({VoteKind::precommit, 2, 0, block_hash(header()), vote->time, 2, vote->signature},
+                         group[0].ledger.network(), group[0].key.public_key()));
+  EXPECT_EQ(vote->time, header().time);
+  EXPECT_REFUSED(survivor.precommit_succession(header(2), 2), Errc::not_permitted, "another succession");
+  restart();
+  EXPECT_EQ(group[0].agreement->precommit_succession(header(), 2)->signature, vote->signature);
+  EXPECT_REFUSED(group[0].agreement->precommit_succession(header(2), 2), Errc::not_permitted, "another succession");
+  group[0].agreement->start_anew(2);
+  EXPECT_REFUSED(group[0].agreement->precommit_succession(header(2), 2), Errc::not_permitted, "another succession");
+}
+
+TEST_F(AgreementSuccession, TakesTheWitnessOutOfTheOldOnesAgreement) {
+  ASSERT_TRUE(survivor.precommit_succession(header(), 0));
+  group.stop(1);
+  group.submit(bob_joins(group));
+  for (int left = 100; left > 0; --left) group.pass(100ms);
+  EXPECT_EQ(group[2].ledger.head().height, 1u) << "three of four would decide, with it";
+}
+
+TEST_F(AgreementSuccession, GetsNoVoteOfWhoHasPrecommittedThere) {
+  group.drop = [](std::size_t, std::size_t, const Agreement::Send& message) {
+    return message.kind == Kind::vote && decode_vote(message.bytes)->kind == VoteKind::precommit;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  EXPECT_REFUSED(survivor.precommit_succession(header(), 0), Errc::not_permitted, "contradict itself");
+  EXPECT_REFUSED(survivor.precommit_succession(
+                     [&] {
+                       auto later = header();
+                       later.height += 5;
+                       return later;
+                     }(),
+                     0),
+                 Errc::not_permitted, "votes on block");
+}
+
 // Liars -----------------------------------------------------------------------------------------------------------
 
 TEST(AgreementLiars, AreCaughtVotingTwice) {

@@ -165,7 +165,7 @@ class LedgerSuccession : public LedgerNetwork {
   Bytes entry() const { return world.entry(ledger, SuccessionBody{next_epoch(), set_of(4)}, both({successor}, four)); }
   /// The block of the new witnesses.
   Result<Bytes> block(const Bytes& entry) const {
-    return ledger.propose_succession(entry, world.now).map([&](const Ledger::Proposal& proposal) {
+    return ledger.propose_succession(entry).map([&](const Ledger::Proposal& proposal) {
       World deciders = world;
       deciders.witnesses = four;
       return deciders.decide(proposal);
@@ -175,11 +175,15 @@ class LedgerSuccession : public LedgerNetwork {
 
 TEST_F(LedgerSuccession, ReplacesWitnessesThatWereSilentForThreeDays) {
   const auto succession = entry();
-  world.now += 72 * hour_ms - 1;
-  EXPECT_REFUSED(block(succession), Errc::not_permitted, "silent for 72 hours");
-  world.now += 1;
+  World deciders = world;
+  deciders.witnesses = four;
+  auto early = ledger.propose_succession(succession).value();
+  EXPECT_EQ(early.header.time, ledger.head_time() + 72 * hour_ms) << "the same for everybody, whatever the clock";
+  early.header.time -= 1;
+  EXPECT_REFUSED(ledger.append(deciders.decide(early)), Errc::not_permitted, "silent for 72 hours");
   const auto decided = block(succession);
   ASSERT_TRUE(decided) << why(decided);
+  world.now += 72 * hour_ms;
   ASSERT_EQ(why(ledger.append(*decided)), "");
   world.blocks.push_back(*decided);
   EXPECT_EQ(ledger.witnesses(), set_of(4).keys());
@@ -213,14 +217,14 @@ TEST_F(LedgerSuccession, TakesTheSuccessionKeyAndEveryNewWitness) {
 TEST_F(LedgerSuccession, IsNotDecidedByTheOldWitnesses) {
   world.now += 72 * hour_ms;
   EXPECT_REFUSED(world.commit(ledger, {entry()}), Errc::not_permitted, "by the new witnesses");
-  const auto proposal = ledger.propose_succession(entry(), world.now).value();
+  const auto proposal = ledger.propose_succession(entry()).value();
   EXPECT_REFUSED(ledger.append(world.decide(proposal)), Errc::invalid, "1 of 4 witnesses");
   EXPECT_FALSE(ledger.check_proposal(proposal.header, proposal.entries));
 }
 
 TEST_F(LedgerSuccession, StandsAloneInItsBlock) {
   world.now += 72 * hour_ms;
-  auto proposal = ledger.propose_succession(entry(), world.now).value();
+  auto proposal = ledger.propose_succession(entry()).value();
   proposal.entries.push_back(make_update(*ledger.handle("alice"), ledger.network(), ledger.head(), alice.owner, {}));
   proposal.header.entries += 1;
   World deciders = world;
@@ -369,16 +373,25 @@ TEST_F(LedgerOpen, ABlockTakesFewStampedOnesAndInvitedOnesFirst) {
     entries.push_back(
         stamped(Home({'h', 'o', 'm', 'e', static_cast<char>('a' + i / 8), static_cast<char>('a' + i % 8)}, 300 + i)));
   entries.push_back(world.join(*ledger, carol, 1000));
-  std::vector<Bytes> refused;
-  const auto block = ledger->propose(entries, world.now, [&](const Bytes& entry, const Error& error) {
-    EXPECT_EQ(error.code, Errc::limit) << error.message;
-    refused.push_back(entry);
-  });
+  const auto refused = [](const Bytes&, const Error& error) { ADD_FAILURE() << error.message; };
+  const auto block = ledger->propose(entries, world.now, refused);
   ASSERT_TRUE(block) << why(block);
   EXPECT_EQ(block->entries.front(), entries.back());
   EXPECT_EQ(block->entries.size(), limits::stamped_per_block_max + 1);
-  ASSERT_EQ(refused.size(), 1u);
-  EXPECT_EQ(refused[0], entries[limits::stamped_per_block_max]);
+  // What is one too many waits for the next one.
+  world.blocks.push_back(world.decide(*block));
+  ASSERT_EQ(why(ledger->append(world.blocks.back())), "");
+  const auto next = ledger->propose({entries[limits::stamped_per_block_max]}, world.now, refused);
+  ASSERT_TRUE(next) << why(next);
+  EXPECT_EQ(next->entries.size(), 1u);
+}
+
+TEST_F(LedgerOpen, WhatComesBeforeTheWorkCanBeAskedForAlone) {
+  std::uint64_t bad = 0;
+  const auto rules = work_rules(1 | test_rules);
+  while (check_stamp(bad, bob.registration(), ledger->network(), ledger->head(), rules).value()) ++bad;
+  EXPECT_EQ(why(ledger->check_entry(stamped(bob, bad), world.now, StampCheck::none)), "");
+  EXPECT_REFUSED(ledger->check_entry(stamped(alice, bad), world.now, StampCheck::none), Errc::exists, "taken");
 }
 
 TEST_F(LedgerOpen, FourWitnessesAreTheLeast) {

@@ -143,6 +143,7 @@ class World {
     genesis.time = clock.wall_ms();
     genesis.witnesses = {home.witness->public_key()};
     genesis.lease_days = lease_days;
+    genesis.succession = sha256(succession.public_key());
     genesis.founding = {make_register(registration(home), {}, {}, home.owner, {home.key}, nullptr)};
     genesis_bytes = encode_genesis(genesis, {*home.witness});
     auto ledger = Ledger::from_genesis(genesis_bytes);
@@ -163,16 +164,20 @@ class World {
     homes.begin()->second->overlay->ledger_sync().submit(entry, [&](auto height) { committed = height; });
     run();
     EXPECT_TRUE(committed && *committed) << (committed ? committed->error().message : "not answered");
-    Home& founder = *homes.begin()->second;
-    blocks.clear();
-    EXPECT_TRUE(founder.store->scan(Table::block, {}, {},
-                                    [&](ByteView, ByteView block) {
-                                      blocks.push_back(to_bytes(block));
-                                      return true;
-                                    },
-                                    {}));
+    remember_blocks_of(*homes.begin()->second);
     start(home);
     return home;
+  }
+
+  /// What homes start with from now on.
+  void remember_blocks_of(Home& home) {
+    blocks.clear();
+    EXPECT_TRUE(home.store->scan(Table::block, {}, {},
+                                 [&](ByteView, ByteView block) {
+                                   blocks.push_back(to_bytes(block));
+                                   return true;
+                                 },
+                                 {}));
   }
 
   /// Begins a process life on what the home's disk holds.
@@ -299,6 +304,8 @@ class World {
   std::uint64_t next_link = 1;
   std::uint32_t lease_days = 0;                       ///< of the network to be founded
   std::function<void(const Home&, Hello&)> on_hello;  ///< changes what a home says of itself
+  KeyPair succession = KeyPair::from_seed(Seed{});
+  bool witnesses_join = false;  ///< homes that are made have a witness key, their node key
   Bytes genesis_bytes;
   std::vector<Bytes> blocks;
   std::map<std::string, std::vector<std::string>> durable_demand;
@@ -309,6 +316,7 @@ class World {
     home->handle = handle;
     home->clock = std::make_unique<SkewedClock>(clock);
     home->key = KeyPair::generate(random);
+    if (witnesses_join) home->witness = home->key;
     home->owner = KeyPair::generate(random);
     home->address = handle + ":42220";
     return *home;

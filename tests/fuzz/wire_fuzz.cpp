@@ -56,6 +56,7 @@ const std::vector<Kind>& kinds() {
         make(encode_proposal(proposal), decode_proposal, encode_proposal),
         make(encode_agreement_state({2, 1, true, {std::vector<bool>(8, true), std::vector<bool>(16)}}),
              decode_agreement_state, encode_agreement_state),
+        make(encode_succession({some, {{0, 5, id<Signature>(1)}}}), decode_succession, encode_succession),
         make(encode_enrol({some, id<Signature>(2)}), decode_enrol, encode_enrol),
         make(encode_welcome({"", some, 1, id<Seed>(5), 3}), decode_welcome, encode_welcome),
         make(encode_catalogue_get({"alice", {"sensors/#", "+/door"}}), decode_catalogue_get, encode_catalogue_get),

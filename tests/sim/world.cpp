@@ -384,8 +384,8 @@ void World::after_tick(Home& home) {
           force = {false, home.life(), home.disk().open_ticket(), shares->begin()->first};
     }
   }
-  if (const auto& other = core.overlay().ledger_sync().conflict())
-    checker.fail(Invariant::ledger, fmt::format("@{} was told of another block {}", home.handle, other->height));
+  for (const auto& fork : core.overlay().ledger_sync().forks())
+    checker.fail(Invariant::ledger, fmt::format("@{} was shown another block {}", home.handle, fork.height()));
   check_bounds(home);
 }
 

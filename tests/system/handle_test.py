@@ -1,25 +1,14 @@
 """The life of a handle on the command line: new keys, guardians, recovery, a revoked gateway, the end."""
-import re
 import subprocess
 import unittest
 
 from harness import DIOT, Failed, World, wait_until
 
 
-def found_with_words(world, name):
-    """A home that founded its network, running, and the 24 words that it showed."""
-    node = world.node(name)
-    done = subprocess.run([DIOT, "init", "--handle", name, *node.addresses()], env=node.environment(),
-                          capture_output=True, text=True, check=True)
-    words = dict((int(number), word) for number, word in re.findall(r"\b(\d{1,2}) ([a-z]{3,8})\b", done.stderr))
-    assert sorted(words) == list(range(1, 25)), done.stderr
-    return node, " ".join(words[number] for number in sorted(words)) + "\n"
-
-
 class Handles(unittest.TestCase):
     def setUp(self):
         self.world = self.enterContext(World())
-        self.alice, self.words = found_with_words(self.world, "alice")
+        self.alice, self.words = self.world.found_with_words("alice")
         self.alice.start()
         self.bob = self.world.join(self.alice, "bob")
 
@@ -33,7 +22,7 @@ class Handles(unittest.TestCase):
 
     def test_keys_guardians_and_recovery(self):
         before = self.shown()
-        self.assertIn("not the words", str(self.refused("handle", "rotate", input=found_with_words(self.world, "eve")[1])))
+        self.assertIn("not the words", str(self.refused("handle", "rotate", input=self.world.found_with_words("eve")[1])))
         self.alice.diot("handle", "rotate", input=self.words)
         after = self.shown()
         self.assertNotEqual(before["owner"], after["owner"])
@@ -44,7 +33,7 @@ class Handles(unittest.TestCase):
         self.assertEqual(self.shown()["guardians"], ["bob"])
 
         # A guardian gives the handle to a new home; all guardians have signed, so nothing cancels it.
-        fresh, _ = found_with_words(self.world, "fresh")
+        fresh, _ = self.world.found_with_words("fresh")
         keys = fresh.json("handle", "keys")
         entry = self.bob.diot("handle", "recover", "alice", "--owner", keys["owner"], "--next-key-hash",
                               keys["next-key-hash"], "--node", keys["node"]).strip()

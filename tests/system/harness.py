@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -119,10 +120,11 @@ class Node:
     def json(self, *arguments):
         return json.loads(self.diot(*arguments, "--json"))
 
-    def start(self, ready=True):
+    def start(self, ready=True, command=()):
+        """Runs the node; `command` goes before it, and must become it (exec)."""
         assert self.process is None, f"{self.name} runs already"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([DIOT, "run"], env=self.environment(), stdout=log, stderr=log,
+            self.process = subprocess.Popen([*command, DIOT, "run"], env=self.environment(), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, preexec_fn=die_with_the_test)
         if ready:
             self.diot("wait", "--ready", "--timeout", str(TIMEOUT_S), timeout_s=TIMEOUT_S + 10)
@@ -214,6 +216,15 @@ class World:
         node = self.node(name)
         node.diot("init", "--handle", name, *node.addresses())
         return node.start() if start else node
+
+    def found_with_words(self, name):
+        """A home that founded its network, not running, and a line with the 24 words that it showed."""
+        node = self.node(name)
+        done = subprocess.run([DIOT, "init", "--handle", name, *node.addresses()], env=node.environment(),
+                              capture_output=True, text=True, check=True)
+        words = dict((int(number), word) for number, word in re.findall(r"\b(\d{1,2}) ([a-z]{3,8})\b", done.stderr))
+        assert sorted(words) == list(range(1, 25)), done.stderr
+        return node, " ".join(words[number] for number in sorted(words)) + "\n"
 
     def join(self, inviter, name, start=True):
         node = self.node(name)

@@ -1,5 +1,6 @@
 """One registrar becomes four witnesses: real processes that agree on blocks, with one of them gone, with two, and healed."""
 
+import json
 import os
 import subprocess
 import unittest

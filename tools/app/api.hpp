@@ -48,12 +48,15 @@
 //   share remove     args {filter, yes?}: {filter, share, seq, effect: text}
 //   share list       args {handle?}: {handle, shares: [{filter, preset, share, channel, seq}, …]}
 //   share test       args {topic, as?: handle}: {topic, as, filter or null, read, write, why: text}
-//   witness list     {epoch, trusted, witnesses: [{handle or null, node or null, key, ours, lied}, …], and while others are
+//   witness list     {epoch, trusted, succession: the key's hash, witnesses: [{handle or null, node or null, key, ours, lied}, …], and while others are
 //                     to follow: next_from_height, next_witnesses}
-//   witness status   {witness, witnesses, needed, in_reach, state: text, entries_waiting, round or null, double_votes?}
+//   witness status   {witness, witnesses, needed, in_reach, state: text, entries_waiting, round or null, double_votes?,
+//                     successions?: [{height, possible_from_ms, votes, needed, witnesses: [text, …], refusal?}, …]}
 //   witness invite   args {handles?: "a,b", remove?, accept-fragile?}: {entry, witnesses: count, next: text}
 //   witness accept   args {entry, yes?}: {entry, kind, signatures}
-//   witness change   args {entry}: as handle submit
+//   witness change   args {entry}: as handle submit; of a succession {kind, successions, next: text}
+//   witness succeed  args {handles: "a,b", accept-fragile?}: {entry, witnesses: count, last_block, last_block_ms,
+//                     possible_from_ms, next: text}; with the command line only
 //   witness resume   args {from-height, yes?}: as witness status
 //   ledger list      args {prefix?, after?, limit?}: {handles: [{handle, nodes: count, version, height, registered_ms,
 //                     lease_until_ms or null}, …], more_after: handle if there are more}
@@ -69,6 +72,8 @@
 //   ledger export    args {from, to}: {network, blocks: [{height, block: base64url}, …], next: height or null}; a page
 //   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
 //   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root}. Errc::corrupt names the
+//                     As ledger verify and (ledger_forks) status, where two histories were seen: forks: [{height, here,
+//                     there, seen_ms, shown_by: handle or null, evidence: base64url}, …], and a warning for each
 //                     first wrong block
 
 #include <functional>

@@ -26,6 +26,7 @@
 #include "tools/app/options.hpp"
 #include "tools/app/printer.hpp"
 
+#include "tools/app/succession_verb.hpp"
 namespace diot {
 namespace {
 
@@ -124,7 +125,7 @@ class CommandLine {
     if (verb_.name == "ledger export") return export_ledger();
     if (verb_.name == "ledger diff") return optional(diff_ledger(asking(), args_));
     if (verb_.name == "ledger check-proof") return optional(check_proof_file(args_));
-    if (verb_.name.starts_with("handle ")) return change_handle();
+    if (verb_.name.starts_with("handle ") || verb_.name == "witness succeed") return change_handle();
     return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
   }
 
@@ -250,12 +251,13 @@ class CommandLine {
   Result<std::optional<Json>> change_handle() {
     const auto home = Home::open(path_);
     if (!home) return tl::unexpected(home.error());
-    return optional(handle_verb(verb_.name, args_,
-                                {*home,
-                                 [this](std::string_view verb, const Json& args) {
-                                   return ask_node(socket_path(), verb, args, answer_timeout_ms);
-                                 },
-                                 [] { return Result<std::string>(read_secret("The 24 words: ")); }}));
+    const HandleTools tools{*home,
+                            [this](std::string_view verb, const Json& args) {
+                              return ask_node(socket_path(), verb, args, answer_timeout_ms);
+                            },
+                            [] { return Result<std::string>(read_secret("The 24 words: ")); }};
+    return optional(verb_.name == "witness succeed" ? witness_succeed(args_, tools)
+                                                    : handle_verb(verb_.name, args_, tools));
   }
 
   Result<std::optional<Json>> import() {
@@ -398,7 +400,10 @@ void print(const Invocation& invocation, const Json& result) {
     text = format_result(rest, PrintStyle::of(stdout)) + "\n" + result["tree"].get<std::string>();
   } else {
     text = format_result(result, PrintStyle::of(stdout));
-    if (invocation.verb->name == "ledger verify") text += "Recomputed from the genesis: everything fits.\n";
+    if (invocation.verb->name == "ledger verify")
+      text += result.contains("forks")
+                  ? "Recomputed from the genesis: everything fits here, and it is not the only history.\n"
+                  : "Recomputed from the genesis: everything fits.\n";
   }
   write_out(text, invocation.verb->name.starts_with("ledger "));
 }
@@ -410,6 +415,7 @@ ExitCode exit_code_of(Errc code) {
     case Errc::not_running: return ExitCode::not_running;
     case Errc::not_permitted: return ExitCode::not_permitted;
     case Errc::timed_out: return ExitCode::timed_out;
+    for (const auto& key : result["cosigner_keys"]) to_stderr(key.get<std::string>() + "\n");
     default: return ExitCode::failed;
   }
 }

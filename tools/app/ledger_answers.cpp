@@ -14,6 +14,7 @@
 #include "core/ledger/verify.hpp"
 #include "core/topic.hpp"
 #include "dht/ledger_sync.hpp"
+#include "tools/app/ledger_alarms.hpp"
 #include "tools/app/ledger_query.hpp"
 
 namespace diot {
@@ -169,8 +170,17 @@ Result<Json> checkpoint(const LedgerSource& from) {
                          NoteKeyType::cosignature};
   out["log_key"] = log.text();
   out["cosigner_key"] = cosigner.text();
-  out["note"] =
-      make_note(text, {sign_note(text, log, *from.witness), sign_note(text, cosigner, *from.witness, from.now)});
+  std::vector<std::string> lines{sign_note(text, log, *from.witness),
+                                 sign_note(text, cosigner, *from.witness, from.now)};
+  Json others = Json::array();
+  if (from.cosignatures)
+    for (auto& [key, line] :
+         from.cosignatures->lines_for({origin, from.ledger.entry_count(), from.ledger.log_root()})) {
+      lines.push_back(std::move(line));
+      others.push_back(key.text());
+    }
+  out["cosigner_keys"] = std::move(others);
+  out["note"] = make_note(text, lines);
   return out;
 }
 
@@ -225,6 +235,13 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
               {"proof", to_base64url(bytes)}};
 }
 
+/// Nobody looks at the ledger and does not hear that there are two.
+void tell_forks(const std::vector<Fork>& forks, const Ledger& ledger, Json& out) {
+  if (forks.empty()) return;
+  out["forks"] = fork_rows(forks, ledger);
+  for (const auto& fork : forks) out["warnings"].push_back(fork_text(fork, ledger));
+}
+
 Result<Json> stats(const LedgerSource& from) {
   std::map<std::string, std::uint64_t> kinds;
   std::uint64_t bytes = 0, lately = 0, entries = 0;
@@ -243,26 +260,33 @@ Result<Json> stats(const LedgerSource& from) {
   std::size_t nodes = 0;
   for (const auto& [name, record] : from.ledger.handles()) nodes += record.nodes.size();
   const auto& ledger = from.ledger;
+  const auto forks = stored_forks(from.store);
+  if (!forks) return tl::unexpected(forks.error());
   Json rows = Json::array();
   for (const auto& [kind, count] : kinds) rows.push_back({{"kind", kind}, {"entries", count}});
-  return Json{{"network", ledger.network().hex()},
-              {"witnesses", ledger.witnesses().size()},
-              {"trusted", !ledger.network_record().witnesses.is_solid()},
-              {"founded_ms", ledger.genesis().time},
-              {"height", ledger.head().height},
-              {"head", ledger.head().block.hex()},
-              {"head_time_ms", ledger.head_time()},
-              {"handles", ledger.handles().size()},
-              {"nodes", nodes},
-              {"entries", entries},
-              {"entries_in_30_days", lately},
-              {"bytes", bytes},
-              {"kinds", std::move(rows)}};
+  Json out{{"network", ledger.network().hex()},
+           {"witnesses", ledger.witnesses().size()},
+           {"trusted", !ledger.network_record().witnesses.is_solid()},
+           {"founded_ms", ledger.genesis().time},
+           {"height", ledger.head().height},
+           {"head", ledger.head().block.hex()},
+           {"head_time_ms", ledger.head_time()},
+           {"handles", ledger.handles().size()},
+           {"nodes", nodes},
+           {"entries", entries},
+           {"entries_in_30_days", lately},
+           {"bytes", bytes},
+           {"kinds", std::move(rows)}};
+  tell_forks(*forks, ledger, out);
+  return out;
 }
 
-Result<Json> verify(ByteView genesis, Store& store) {
+Result<Json> verify(const LedgerSource& from) {
+  Store& store = from.store;
+  const auto forks = stored_forks(store);
+  if (!forks) return tl::unexpected(forks.error());
   std::uint64_t height = 0;
-  const auto report = verify_chain(genesis, [&]() -> Result<std::optional<Bytes>> {
+  const auto report = verify_chain(from.genesis, [&]() -> Result<std::optional<Bytes>> {
     ++height;
     auto block = store.get(Table::block, block_key(height));
     if (!block)
@@ -270,10 +294,12 @@ Result<Json> verify(ByteView genesis, Store& store) {
     return block;
   });
   if (!report) return tl::unexpected(report.error());
-  return Json{{"network", report->network.hex()},   {"height", report->head.height},
-              {"head", report->head.block.hex()},   {"blocks", report->blocks},
-              {"entries", report->entries},         {"handles", report->handles},
-              {"log_root", report->log_root.hex()}, {"map_root", report->map_root.hex()}};
+  Json out{{"network", report->network.hex()},   {"height", report->head.height},
+           {"head", report->head.block.hex()},   {"blocks", report->blocks},
+           {"entries", report->entries},         {"handles", report->handles},
+           {"log_root", report->log_root.hex()}, {"map_root", report->map_root.hex()}};
+  tell_forks(*forks, from.ledger, out);
+  return out;
 }
 
 }  // namespace
@@ -330,7 +356,7 @@ Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger
   if (verb == "ledger show") return show(from.ledger, args.at("handle").get<std::string>(), from.own_handle);
   if (verb == "ledger history") return history(*query, from.store);
   if (verb == "ledger tail") return tail(args, *query, from);
-  if (verb == "ledger verify") return verify(from.genesis, from.store);
+  if (verb == "ledger verify") return verify(from);
   if (verb == "ledger stats") return stats(from);
   if (verb == "ledger prove") return prove(args, from);
   if (verb == "ledger checkpoint") return checkpoint(from);

@@ -12,6 +12,8 @@
 
 namespace diot {
 
+class Cosignatures;
+
 /// Genesis and the stored blocks, replayed. Errc::corrupt names the first block that is missing or wrong.
 Result<Ledger> replay_ledger(ByteView genesis, Store& store);
 
@@ -25,6 +27,7 @@ struct LedgerSource {
   std::string_view own_handle;       ///< may be empty
   const KeyPair* witness = nullptr;  ///< of a node that is one
   WallMs now = 0;
+  const Cosignatures* cosignatures = nullptr;  ///< of the other witnesses, where a node runs
 };
 /// `verb` is one of the "ledger …" verbs.
 Result<Json> ledger_answer(std::string_view verb, const Json& args, const LedgerSource& from);

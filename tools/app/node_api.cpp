@@ -8,6 +8,7 @@
 #include "core/topic.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/ledger_answers.hpp"
+#include "tools/app/ledger_alarms.hpp"
 #include "tools/app/node.hpp"
 
 namespace diot {
@@ -57,7 +58,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "witness status") return done(witness_status());
   if (verb == "witness invite") return done(witness_invite(args));
   if (verb == "witness accept") return witness_accept(args, std::move(done));
-  if (verb == "witness change") return handle_submit(args, std::move(done));
+  if (verb == "witness change") return witness_change(args, std::move(done));
   if (verb == "witness resume") return witness_resume(args, std::move(done));
   if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, ledger_source()));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
@@ -67,7 +68,13 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
 
 LedgerSource Node::ledger_source() const {
   const bool witness = core_->overlay().ledger_sync().is_witness();
-  return {core_->ledger(), genesis_, *store_, config_.handle, witness ? &witness_key() : nullptr, clock_.wall_ms()};
+  return {core_->ledger(),
+          genesis_,
+          *store_,
+          config_.handle,
+          witness ? &witness_key() : nullptr,
+          clock_.wall_ms(),
+          &core_->overlay().ledger_sync().cosignatures()};
 }
 
 std::string Node::handle_state() const {
@@ -107,9 +114,9 @@ std::vector<std::string> Node::warnings() const {
         fmt::format("{} transactions were missing from the database when this node started: its disk, or "
                     "somebody, damaged it",
                     store_->lost_transactions()));
-  if (core_->overlay().ledger_sync().conflict())
-    out.push_back(fmt::format("a peer has another block at height {}: two histories of this network exist",
-                              core_->overlay().ledger_sync().conflict()->height));
+  const auto& sync = core_->overlay().ledger_sync();
+  for (const auto& fork : sync.forks()) out.push_back(fork_text(fork, core_->ledger()));
+  for (const auto& [hash, pending] : sync.successions()) out.push_back(succession_text(pending, core_->ledger()));
   if (auto going_on = core_->ledger().can_go_on(); !going_on) out.push_back(going_on.error().message);
   for (const auto& [witness, evidence] : core_->ledger().network_record().liars)
     out.push_back(
@@ -200,6 +207,7 @@ Result<Json> Node::status() const {
               : Json(nullptr)},
       {"shares", core_->overlay().own().shares().all().size()},
       {"clients", clients.clients_connected},
+      {"ledger_forks", fork_rows(core_->overlay().ledger_sync().forks(), core_->ledger())},
       {"sessions", clients.sessions},
       {"subscriptions", clients.subscriptions},
       {"retained", core_->retained().size()},

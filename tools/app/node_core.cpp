@@ -93,6 +93,7 @@ void NodeCore::end_turn() {
 void NodeCore::tick() {
   broker_->tick();
   overlay_->tick();
+  broker_->publish_notification("$SYS/broker/ledger/forks", std::to_string(overlay_->ledger_sync().forks().size()));
   retained_->tick();
   if (clock_.monotonic() >= next_time_row_) {
     next_time_row_ = clock_.monotonic() + time_row_interval;

@@ -9,6 +9,7 @@
 #include "core/ledger/limits.hpp"
 #include "core/text.hpp"
 #include "tools/app/handle_verbs.hpp"
+#include "tools/app/ledger_alarms.hpp"
 #include "tools/app/node.hpp"
 
 namespace diot {
@@ -20,6 +21,7 @@ struct Change {
   EntryText text;
   WitnessSet witnesses;
   std::string kind;
+  bool succession = false;
 };
 Result<Change> read_change(const Json& args, const NetworkId& network) {
   auto text = entry_text_for(network, args);
@@ -28,9 +30,9 @@ Result<Change> read_change(const Json& args, const NetworkId& network) {
   if (!entry) return tl::unexpected(entry.error());
   const std::string kind(kind_of(entry->body));
   if (const auto* change = std::get_if<WitnessChangeBody>(&entry->body))
-    return Change{std::move(*text), change->witnesses, kind};
+    return Change{std::move(*text), change->witnesses, kind, false};
   if (const auto* succession = std::get_if<SuccessionBody>(&entry->body))
-    return Change{std::move(*text), succession->witnesses, kind};
+    return Change{std::move(*text), succession->witnesses, kind, true};
   return fail(Errc::invalid, fmt::format("the entry is about something else: it is a {}", kind));
 }
 
@@ -56,7 +58,9 @@ Json Node::witness_rows(const WitnessSet& set) const {
 
 Result<Json> Node::witness_list() const {
   const auto& record = core_->ledger().network_record();
-  Json out{{"epoch", record.epoch}, {"trusted", !record.witnesses.is_solid()}};
+  Json out{{"epoch", record.epoch},
+           {"trusted", !record.witnesses.is_solid()},
+           {"succession", core_->ledger().genesis().succession.hex()}};
   if (record.next_set) out["next_from_height"] = record.next_set->height;
   out["witnesses"] = witness_rows(record.witnesses);
   if (record.next_set) out["next_witnesses"] = witness_rows(record.next_set->witnesses);
@@ -74,6 +78,7 @@ Result<Json> Node::witness_status() const {
            {"entries_waiting", status.waiting},
            {"round", status.agreeing ? Json(status.round) : Json(nullptr)}};
   if (status.witness && !status.refusal.empty()) out["warnings"] = Json::array({status.refusal});
+  if (!sync.successions().empty()) out["successions"] = succession_rows(sync.successions(), core_->ledger());
   Json lies = Json::array();
   for (const auto& lie : sync.double_votes())
     lies.push_back({{"key", lie.witness.hex()}, {"height", lie.first.height}, {"round", lie.first.round}});
@@ -166,6 +171,23 @@ void Node::witness_accept(const Json& args, std::function<void(Result<Json>)> do
     done(Json{{"entry", encode_entry_text({network, entry})},
               {"kind", kind},
               {"signatures", decode_entry(entry)->signatures.size()}});
+  });
+}
+
+/// A change is decided by those in office; a succession waits until they were silent for long enough.
+void Node::witness_change(const Json& args, std::function<void(Result<Json>)> done) {
+  auto change = read_change(args, core_->ledger().network());
+  if (!change) return done(tl::unexpected(change.error()));
+  if (!change->succession) return handle_submit(args, std::move(done));
+  const auto pending = core_->overlay().ledger_sync().succeed(change->text.entry);
+  if (!pending) return done(tl::unexpected(pending.error()));
+  store_->when_durable([this, done] {
+    Json out{{"kind", "succession"},
+             {"successions", succession_rows(core_->overlay().ledger_sync().successions(), core_->ledger())},
+             {"next",
+              "keep the new witnesses running: they vote by themselves when the time has come; `diot witness "
+              "status` shows how far they are. A block of the old ones before then makes it void"}};
+    done(std::move(out));
   });
 }
 

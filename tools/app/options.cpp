@@ -7,6 +7,7 @@
 #include <charconv>
 #include <map>
 
+#include "core/ledger/limits.hpp"
 #include "tools/app/suggest.hpp"
 
 namespace diot {
@@ -230,7 +231,12 @@ const std::vector<Verb> verbs{
      "let a witness vote again that lost the memory of its votes",
      {{"from-height", number, "HEIGHT", "from this block on, for which it has never voted", true, 1, height_max},
       sure_option}},
-    {"witness succeed", later, false, "with the succession key: replace witnesses that are gone"},
+    {"witness succeed",
+     local,
+     false,
+     "as the founder: replace witnesses that are gone for good; the 24 words come from standard input",
+     {{"handles", positional, "HANDLES", "homes that are to be the witnesses, separated by commas", true},
+      {"accept-fragile", flag, "", "2 or 3, of whom none may fail"}}},
     {"ping", later, false, "measure the way to another node"},
     {"netcheck", later, false, "how this node can be reached"},
     {"top", later, false, "the busiest topics and clients"},
