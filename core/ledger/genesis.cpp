@@ -13,7 +13,7 @@ namespace diot {
 
 static constexpr NetworkId no_network{};
 
-static Bytes unsigned_form(const Genesis& genesis) {
+Bytes unsigned_genesis(const Genesis& genesis) {
   Bytes bytes;
   PackWriter out(bytes);
   out.array(11);
@@ -36,13 +36,23 @@ static Bytes unsigned_form(const Genesis& genesis) {
 Bytes encode_genesis(const Genesis& genesis, const std::vector<KeyPair>& witnesses) {
   expect(std::ranges::equal(genesis.witnesses, witnesses, {}, {}, &KeyPair::public_key),
          "the genesis is signed by its witnesses, in order");
-  const auto signed_bytes = unsigned_form(genesis);
+  const auto signed_bytes = unsigned_genesis(genesis);
+  std::vector<Signature> signatures;
+  for (const auto& witness : witnesses) signatures.push_back(sign_genesis(signed_bytes, witness));
+  return signed_genesis(signed_bytes, signatures);
+}
+
+Signature sign_genesis(ByteView unsigned_bytes, const KeyPair& witness) {
+  return witness.sign("genesis", no_network, unsigned_bytes);
+}
+
+Bytes signed_genesis(ByteView unsigned_bytes, const std::vector<Signature>& signatures) {
   Bytes bytes;
   PackWriter out(bytes);
   out.array(2);
-  out.bin(signed_bytes);
-  out.array(witnesses.size());
-  for (const auto& witness : witnesses) out.bin(witness.sign("genesis", no_network, signed_bytes));
+  out.bin(unsigned_bytes);
+  out.array(signatures.size());
+  for (const auto& signature : signatures) out.bin(signature);
   return bytes;
 }
 
@@ -91,6 +101,8 @@ Result<ByteView> unsigned_genesis(ByteView genesis) {
 Result<std::vector<PublicKey>> genesis_witnesses(ByteView unsigned_bytes) {
   return parse(unsigned_bytes).map([](const Genesis& genesis) { return genesis.witnesses; });
 }
+
+Result<Genesis> decode_unsigned_genesis(ByteView unsigned_bytes) { return parse(unsigned_bytes); }
 
 Result<Genesis> decode_genesis(ByteView bytes) {
   const auto parts = open(bytes);

@@ -28,6 +28,12 @@ struct Genesis {
 
 /// Signed by every witness key given (they must be `genesis.witnesses`, in order).
 Bytes encode_genesis(const Genesis& genesis, const std::vector<KeyPair>& witnesses);
+// Where each witness signs at home: what is signed, one signature, and all of them together in the witnesses' order.
+Bytes unsigned_genesis(const Genesis& genesis);
+Signature sign_genesis(ByteView unsigned_bytes, const KeyPair& witness);
+Bytes signed_genesis(ByteView unsigned_bytes, const std::vector<Signature>& signatures);
+/// Shape only.
+Result<Genesis> decode_unsigned_genesis(ByteView unsigned_bytes);
 /// Checks everything, signatures and founding entries included. Errc::not_available for another version or suite.
 Result<Genesis> decode_genesis(ByteView bytes);
 /// Checks the outer shape only.

@@ -58,6 +58,98 @@ class WitnessesTest(unittest.TestCase):
                 verified = home.json("ledger", "verify")
                 self.assertEqual(verified["head"], alice.json("status")["head"])
 
+    def test_one_cut_off_and_one_with_a_wiped_disk_do_not_stop_the_others(self):
+        with harness.World() as world:
+            alice, bob, carol, dave, erin = self.four(world)
+            followers = [erin, world.join(erin, "frank"), world.join(bob, "grace")]
+
+            # Cut off: dave's node runs in a network of its own; its socket is a file, so it can still be asked.
+            dave.stop()
+            dave.start(command=["unshare", "-rn", "sh", "-c", 'ip link set lo up; exec "$0" "$@"'], ready=False)
+            harness.wait_until(lambda: self.answers(dave), what="dave's node")
+            world.join(followers[1], "heidi", start=False)
+            status = dave.json("witness", "status")
+            self.assertEqual((status["in_reach"], status["needed"]), (1, 3))
+            with self.assertRaises(harness.Failed) as refused:
+                dave.diot("ledger", "anchor", world.found("zoe").diot("ledger", "anchor").strip())
+            self.assertIn("3 of 4 witnesses are needed, 1 is in reach", refused.exception.err)
+            dave.stop()
+            dave.start()
+
+            # A wiped disk: carol's node has its keys, and no memory of its votes.
+            carol.stop()
+            for file in os.listdir(carol.home):
+                if file.startswith("diot.db"):
+                    os.unlink(os.path.join(carol.home, file))
+            with self.assertRaises(harness.Failed) as refused:
+                carol.diot("run")
+            self.assertIn("diot join", refused.exception.err)
+            os.unlink(os.path.join(carol.home, "genesis"))
+            carol.diot("join", bob.diot("invite").strip(), "--handle", "carol", *carol.addresses())
+            carol.start()
+            harness.wait_until(lambda: carol.json("status")["height"] == bob.json("status")["height"], what="carol's blocks")
+            self.assertIn("does not vote", carol.json("witness", "status")["warnings"][0])
+            world.join(followers[2], "ivan", start=False)
+            bob.kill()  # alice and dave are two, and carol does not vote
+            harness.wait_until(lambda: alice.json("witness", "status")["in_reach"] <= 3, what="bob to be missed")
+            with self.assertRaises(harness.Failed) as asked:
+                carol.diot("witness", "resume", "--from-height", str(carol.json("status")["height"] + 1))
+            self.assertIn("--yes", asked.exception.err)
+            carol.diot("witness", "resume", "--from-height", str(carol.json("status")["height"] + 1), "--yes")
+            world.join(followers[0], "judy", start=False)
+            for home in (alice, carol, dave, *followers):
+                harness.wait_until(lambda: home.json("status")["head"] == alice.json("status")["head"], what="one head")
+
+    @staticmethod
+    def answers(home):
+        try:
+            return home.json("status")
+        except harness.Failed:
+            return None
+
+    def test_the_founder_replaces_witnesses_that_are_gone(self):
+        with harness.World() as world:
+            alice, words = world.found_with_words("alice")
+            alice.start()
+            others = [world.join(alice, name) for name in ("bob", "carol", "dave", "erin")]
+            bob, carol = others[:2]
+            height = alice.json("status")["height"]
+            for home in others:
+                harness.wait_until(lambda: home.json("status")["height"] == height, what="one height")
+            alice.kill()
+            with self.assertRaises(harness.Failed) as refused:
+                bob.diot("witness", "succeed", "bob,carol,dave,erin", input=world.found_with_words("eve")[1])
+            self.assertIn("not the words", refused.exception.err)
+            with self.assertRaises(harness.Failed) as refused:
+                bob.diot("witness", "succeed", "bob,carol", input=words)
+            self.assertIn("--accept-fragile", refused.exception.err)
+            made = json.loads(bob.diot("witness", "succeed", "bob,carol,dave,erin", "--json", input=words))
+            self.assertEqual(made["possible_from_ms"] - made["last_block_ms"], 72 * 3_600_000)
+            entry = made["entry"]
+            with self.assertRaises(harness.Failed) as refused:
+                bob.diot("witness", "change", entry)
+            self.assertIn("signature", refused.exception.err)
+            for home in others:
+                entry = home.diot("witness", "accept", entry, "--yes").strip()
+            taken = carol.json("witness", "change", entry)
+            self.assertEqual(taken["kind"], "succession")
+            for home in others:
+                harness.wait_until(lambda: home.json("witness", "status").get("successions"), what="the succession")
+                pending = home.json("witness", "status")["successions"][0]
+                self.assertEqual((pending["possible_from_ms"], pending["votes"], pending["needed"]),
+                                 (made["possible_from_ms"], 0, 3))
+                self.assertTrue([text for text in home.json("status")["warnings"] if "succession key" in text])
+
+            # It survives a restart, and ends when the registrar turns out to live.
+            carol.stop()
+            carol.start()
+            self.assertTrue(carol.json("witness", "status")["successions"])
+            alice.start()
+            world.join(alice, "frank", start=False)
+            for home in others:
+                harness.wait_until(lambda: "successions" not in home.json("witness", "status"), what="the end of it")
+            self.assertEqual([row["handle"] for row in carol.json("witness", "list")["witnesses"]], [None])
+
     def test_a_proof_follows_the_change_of_the_witnesses(self):
         with harness.World() as world:
             alice, *_ = self.four(world)

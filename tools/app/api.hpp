@@ -18,6 +18,10 @@
 //                     warnings: [text, …]}   further members may follow: the command line prints what it finds
 //   peers            {peers: [{handle or null, node, address, state: "up" | "dialling" | "down", since_ms or null,
 //                     dialled_by_us, rtt_ms or null, unsent_bytes}, …]}
+//   genesis offer    args {handle, and as init}: {offer, handle, node, next: text}; command line only, as these four
+//   genesis draft    args {offers: "a,b", admission?, lease-days?, accept-fragile?}: {genesis, network, founders,
+//   genesis sign     args {genesis, yes?}: likewise      signatures_missing, votes, votes_needed, next: text}
+//   genesis start    args {genesis}: {handle, node, network, witnesses, home}
 //   wait             args {ready?, topic?}; answers at once: {done, waiting_for: [text, …]}
 //   reload           {users: count, rules: count, listeners: count}. Errc::invalid names what could not be read
 //   user add         args {name}: {user, password if it was made, reloaded: a node runs and knows}; with the command
@@ -29,7 +33,8 @@
 //   handle register  args {handle}: {handle, height}
 //   handle show      args {handle?} (the own one): {handle, owner, next_key: its hash, nodes: [{node, role}, …], version,
 //                     height, registered_ms, lease_until_ms or null, guardians: [handle, …], threshold, recovery: {owner,
-//                     due_ms, cancellable} or null, revoked: [{node, height}, …], released_ms or null, register_entry, ours}
+//                     due_ms, cancellable} or null, revoked: [{node, height}, …], released_ms or null, profile: a hash or
+//                     null, register_entry, ours}
 //   handle renew     {handle, version, height, lease_until_ms or null}
 //   handle update    args {add-node?: [node id, …], remove-node?: [node id, …], role?: "admin" | "member"}: as handle
 //                     show
@@ -67,13 +72,14 @@
 //                     version}, …]}, …]}, newest last
 //   ledger stats     {network, witnesses, trusted, founded_ms, height, head, head_time_ms, handles, nodes, entries,
 //                     entries_in_30_days, bytes, kinds: [{kind, entries}, …]}
+//                     As ledger verify and (ledger_forks) status, where two histories were seen: forks: [{height, here,
+//                     there, seen_ms, shown_by: handle or null, evidence: base64url}, …], and a warning for each
 //   ledger prove     args {handle, pin?}: {handle, registered, height, bytes, proof: base64url}
-//   ledger checkpoint  {origin, entries, root, log_key, cosigner_key, note}. Errc::not_permitted at who is no witness
+//   ledger checkpoint  {origin, entries, root, log_key, cosigner_key, cosigner_keys: the others' [text, …], note}. Errc::not_permitted at who is no witness
+//   ledger anchor    {anchor, network, height, block, next: text}; args {anchor}: {handle, height, next: text}
 //   ledger export    args {from, to}: {network, blocks: [{height, block: base64url}, …], next: height or null}; a page
 //   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
 //   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root}. Errc::corrupt names the
-//                     As ledger verify and (ledger_forks) status, where two histories were seen: forks: [{height, here,
-//                     there, seen_ms, shown_by: handle or null, evidence: base64url}, …], and a warning for each
 //                     first wrong block
 
 #include <functional>

@@ -17,6 +17,7 @@
 #include "core/ledger/ledger.hpp"
 #include "core/topic.hpp"
 #include "tools/app/control.hpp"
+#include "tools/app/founding.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/home.hpp"
 #include "tools/app/import_mosquitto.hpp"
@@ -25,8 +26,8 @@
 #include "tools/app/local_users.hpp"
 #include "tools/app/options.hpp"
 #include "tools/app/printer.hpp"
-
 #include "tools/app/succession_verb.hpp"
+
 namespace diot {
 namespace {
 
@@ -118,6 +119,7 @@ class CommandLine {
     if (verb_.name == "version") return Json{{"version", DIOT_VERSION}};
     if (verb_.name == "init") return init();
     if (verb_.name == "join") return join();
+    if (verb_.name.starts_with("genesis ")) return found_together();
     if (verb_.name == "run") return run_node();
     if (verb_.name == "wait") return wait();
     if (verb_.name.starts_with("user ")) return change_users();
@@ -178,6 +180,16 @@ class CommandLine {
         init_home(path_, config, random, SystemClock(), [&](const auto& words) { show_words(config.handle, words); });
     if (made) to_stderr("A network with you as its registrar is founded. Start your node: diot run\n");
     return optional(std::move(made));
+  }
+
+  Result<std::optional<Json>> found_together() {
+    SystemRandom random;
+    if (verb_.name == "genesis draft") return optional(genesis_draft(path_, args_, random, SystemClock()));
+    if (verb_.name == "genesis sign") return optional(genesis_sign(path_, args_));
+    if (verb_.name == "genesis start") return optional(genesis_start(path_, args_, random));
+    Config config;
+    if (auto applied = apply_options(args_, config); !applied) return tl::unexpected(applied.error());
+    return optional(genesis_offer(path_, config, random, [&](const auto& words) { show_words(config.handle, words); }));
   }
 
   Result<std::optional<Json>> join() {
@@ -366,14 +378,20 @@ void write_out(const std::string& text, bool paged) {
   if (pager) ::pclose(pager);
 }
 
+/// Which member is the one line that goes from hand to hand; empty: there is none.
+std::string line_of(const Json& result) {
+  for (const char* name : {"invite", "entry", "offer", "genesis", "anchor"})
+    if (result.contains(name) && result[name].is_string()) return name;
+  return "";
+}
+
 void print(const Invocation& invocation, const Json& result) {
   std::string text;
   if (invocation.json) {
     text = result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   } else if (invocation.verb->name == "wait") {
     return;  // its exit code says it all
-  } else if (const char* line = result.contains("invite") ? "invite" : "entry";
-             result.contains(line) && result[line].is_string()) {
+  } else if (const auto line = line_of(result); !line.empty()) {
     // Scripts take the one line on standard output; people read the rest.
     Json rest = result;
     rest.erase(line);
@@ -394,6 +412,7 @@ void print(const Invocation& invocation, const Json& result) {
     text = result["note"].get<std::string>();
     to_stderr(fmt::format("verifier keys:\n{}\n{}\n", result["log_key"].get<std::string>(),
                           result["cosigner_key"].get<std::string>()));
+    for (const auto& key : result["cosigner_keys"]) to_stderr(key.get<std::string>() + "\n");
   } else if (result.contains("tree")) {
     Json rest = result;
     rest.erase("tree");
@@ -415,7 +434,6 @@ ExitCode exit_code_of(Errc code) {
     case Errc::not_running: return ExitCode::not_running;
     case Errc::not_permitted: return ExitCode::not_permitted;
     case Errc::timed_out: return ExitCode::timed_out;
-    for (const auto& key : result["cosigner_keys"]) to_stderr(key.get<std::string>() + "\n");
     default: return ExitCode::failed;
   }
 }

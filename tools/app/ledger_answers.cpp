@@ -345,6 +345,7 @@ Json handle_answer(const HandleRecord& record, bool ours) {
           {"recovery", std::move(recovery)},
           {"revoked", std::move(revoked)},
           {"released_ms", or_null(record.released)},
+          {"profile", record.profile.is_zero() ? Json(nullptr) : Json(record.profile.hex())},
           {"register_entry", record.register_entry.hex()},
           {"ours", ours}};
 }

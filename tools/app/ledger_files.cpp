@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/anchor.hpp"
 #include "core/ledger/block.hpp"
 #include "core/ledger/entry.hpp"
 #include "core/ledger/proof.hpp"
@@ -225,6 +226,18 @@ Result<Json> check_proof_file(const Json& args) {
     if (!record) return wrong(record.error());
     out.update(handle_answer(*record, false));
     out.erase("ours");
+  }
+  if (args.contains("anchor")) {
+    const auto anchor = decode_anchor(args["anchor"].get<std::string>());
+    if (!anchor) return tl::unexpected(anchor.error());
+    const auto record = proof->record.empty() ? Result<HandleRecord>(HandleRecord{}) : decode_handle(proof->record);
+    if (!record || record->profile != anchor_hash(*anchor))
+      return fail(Errc::invalid, fmt::format("{}: that anchor does not stand in the record of @{} as of block {}", file,
+                                             proof->handle, shown->block.height));
+    out["anchored"] = {{"network", anchor->network.hex()},
+                       {"height", anchor->block.height},
+                       {"block", anchor->block.block.hex()},
+                       {"time_ms", anchor->time}};
   }
   if (args.contains("tree")) out["tree"] = draw(*proof, *shown);
   return out;

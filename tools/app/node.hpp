@@ -71,6 +71,7 @@ class Node final : public Api, public Turn {
   void handle_cancel_recovery(std::function<void(Result<Json>)> done);
   void handle_submit(const Json& args, std::function<void(Result<Json>)> done);
   void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
+  void ledger_anchor(const Json& args, std::function<void(Result<Json>)> done);
   std::string handle_state() const;
   LedgerSource ledger_source() const;
 
@@ -82,8 +83,8 @@ class Node final : public Api, public Turn {
   Result<Json> witness_status() const;
   Result<Json> witness_invite(const Json& args) const;
   void witness_accept(const Json& args, std::function<void(Result<Json>)> done);
-  void witness_resume(const Json& args, std::function<void(Result<Json>)> done);
   void witness_change(const Json& args, std::function<void(Result<Json>)> done);
+  void witness_resume(const Json& args, std::function<void(Result<Json>)> done);
   std::vector<std::string> warnings() const;
 
   Home home_;

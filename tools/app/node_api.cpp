@@ -4,11 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/anchor.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/topic.hpp"
 #include "tools/app/handle_verbs.hpp"
-#include "tools/app/ledger_answers.hpp"
 #include "tools/app/ledger_alarms.hpp"
+#include "tools/app/ledger_answers.hpp"
 #include "tools/app/node.hpp"
 
 namespace diot {
@@ -60,6 +61,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "witness accept") return witness_accept(args, std::move(done));
   if (verb == "witness change") return witness_change(args, std::move(done));
   if (verb == "witness resume") return witness_resume(args, std::move(done));
+  if (verb == "ledger anchor") return ledger_anchor(args, std::move(done));
   if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, ledger_source()));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
 }
@@ -205,9 +207,9 @@ Result<Json> Node::status() const {
       {"copied",
        copied ? Json{{"since_ms", copied->since}, {"address", copied->address}, {"instance", copied->other.hex()}}
               : Json(nullptr)},
+      {"ledger_forks", fork_rows(core_->overlay().ledger_sync().forks(), core_->ledger())},
       {"shares", core_->overlay().own().shares().all().size()},
       {"clients", clients.clients_connected},
-      {"ledger_forks", fork_rows(core_->overlay().ledger_sync().forks(), core_->ledger())},
       {"sessions", clients.sessions},
       {"subscriptions", clients.subscriptions},
       {"retained", core_->retained().size()},
@@ -314,6 +316,41 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
   submit_entry(make_update(changed, core_->ledger().network(), core_->ledger().head(), *owner, {}), std::move(done));
+}
+
+void Node::ledger_anchor(const Json& args, std::function<void(Result<Json>)> done) {
+  const auto& ledger = core_->ledger();
+  if (!args.contains("anchor")) {
+    // What others write down must never be taken back, so it has to be on disk.
+    return store_->when_durable([anchor = Anchor{ledger.network(), ledger.head(), ledger.head_time()}, done] {
+      done(Json{{"anchor", encode_anchor(anchor)},
+                {"network", anchor.network.hex()},
+                {"height", anchor.block.height},
+                {"block", anchor.block.block.hex()},
+                {"next", "at a home in another network: `diot ledger anchor LINE`"}});
+    });
+  }
+  const auto anchor = decode_anchor(args["anchor"].get<std::string>());
+  if (!anchor) return done(tl::unexpected(anchor.error()));
+  if (anchor->network == ledger.network())
+    return done(fail(Errc::invalid, "that is a block of this very network: anchor it in another one"));
+  const HandleRecord* own = ledger.handle(config_.handle);
+  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  const auto owner = home_.owner_key();
+  if (!owner) return done(tl::unexpected(owner.error()));
+  HandleRecord changed = *own;
+  changed.profile = anchor_hash(*anchor);
+  core_->overlay().ledger_sync().submit(
+      make_update(changed, ledger.network(), ledger.head(), *owner, {}),
+      [handle = config_.handle, network = ledger.network(), done = std::move(done)](Result<std::uint64_t> height) {
+        if (!height) return done(tl::unexpected(height.error()));
+        done(Json{
+            {"handle", handle},
+            {"height", *height},
+            {"next", fmt::format("`diot ledger prove {} > FILE` proves it; whoever has FILE and the line checks it "
+                                 "with `diot ledger check-proof FILE --genesis {} --anchor LINE`",
+                                 handle, network.hex())}});
+      });
 }
 
 void Node::handle_revoke_node(const Json& args, std::function<void(Result<Json>)> done) {

@@ -16,13 +16,14 @@ namespace {
 /// What of the keys others may see: the next owner key stands in the ledger as its hash.
 Hash next_key_hash_of(std::string_view words) { return sha256(owner_key(words, 1).public_key()); }
 
+}  // namespace
+
 Result<void> first_error(std::initializer_list<std::function<Result<void>()>> steps) {
   for (const auto& step : steps)
     if (auto done = step(); !done) return done;
   return {};
 }
 
-/// Where others can dial this node, as far as it is known before it runs.
 std::vector<std::string> told_addresses(const Config& config) {
   if (!config.overlay_addresses.empty()) return config.overlay_addresses;
   auto out = config.overlay_listen;
@@ -33,15 +34,11 @@ std::vector<std::string> told_addresses(const Config& config) {
   return out;
 }
 
-/// An interrupted `init` or `join`, perhaps of another network, may have left rows. A home that is not complete has
-/// nothing that anybody would miss.
 void erase_everything(Store& store) {
   const Bytes beyond_every_key(256, 0xff);
   for (int table = 0; table < static_cast<int>(Table::count_); ++table)
     store.erase_range(static_cast<Table>(table), {}, beyond_every_key);
 }
-
-}  // namespace
 
 Result<std::unique_ptr<OfflineStore>> OfflineStore::open(const Home& home) {
   std::unique_ptr<OfflineStore> out(new OfflineStore);

@@ -32,6 +32,15 @@ class OfflineStore {
   std::unique_ptr<SqliteStore> store_;
 };
 
+// What every way to a complete home does ---------------------------------------------------------------------------
+/// The first step that fails ends it.
+Result<void> first_error(std::initializer_list<std::function<Result<void>()>> steps);
+/// Where others can dial this node, as far as it is known before it runs.
+std::vector<std::string> told_addresses(const Config& config);
+/// An interrupted `init` or `join`, perhaps of another network, may have left rows. A home that is not complete has
+/// nothing that anybody would miss.
+void erase_everything(Store& store);
+
 /// Gets the 24 words, once; they are kept nowhere.
 using ShowWords = std::function<void(const std::string& words)>;
 
