@@ -42,6 +42,7 @@ void Connection::connect(std::vector<Tcp::endpoint> endpoints) {
 
 void Connection::give_up_endpoint(LinkEnd end, const std::string& reason) {
   if (resolver_) resolver_->cancel();
+  if (rest_) rest_->cancel();
   asio::error_code ignored;
   stream_.lowest_layer().close(ignored);
   connect_next(end, reason);
@@ -103,10 +104,25 @@ void Connection::read_done(const asio::error_code& error, std::size_t bytes) {
   if (phase != Phase::closing) {
     bytes_in += bytes;
     machine.filled(bytes, clock_.monotonic());
-    owner_.received(*this);
-    if (phase == Phase::closed) return;
   }
-  read();
+  take();
+}
+
+void Connection::take() {
+  if (phase != Phase::closing) owner_.received(*this);
+  if (phase != Phase::closed && !resting_) read();
+}
+
+void Connection::rest(std::chrono::nanoseconds time) {
+  resting_ = true;
+  if (!rest_) rest_.emplace(stream_.get_executor());
+  rest_->expires_after(time);
+  rest_->async_wait([self = shared_from_this()](const asio::error_code&) {
+    self->resting_ = false;
+    if (self->phase == Phase::closed) return;
+    self->machine.filled(0, self->clock_.monotonic());  // it is not the peer who is silent
+    self->take();
+  });
 }
 
 void Connection::write() {
@@ -140,6 +156,7 @@ void Connection::write_done(const asio::error_code& error, std::size_t bytes) {
 void Connection::close() {
   phase = Phase::closed;
   if (resolver_) resolver_->cancel();
+  if (rest_) rest_->cancel();
   asio::error_code ignored;
   stream_.lowest_layer().close(ignored);
 }

@@ -3,6 +3,7 @@
 
 #include <asio/ip/tcp.hpp>
 #include <asio/ssl/stream.hpp>
+#include <asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -34,7 +35,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   class Owner {
    public:
     virtual void secured(Connection& connection) = 0;
-    /// Bytes of the peer are in the machine.
+    /// Bytes of the peer are in the machine. Calls rest() where it leaves frames for later.
     virtual void received(Connection& connection) = 0;
     /// Bytes went out.
     virtual void wrote(Connection& connection) = 0;
@@ -55,6 +56,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   /// TCP is there.
   void secure();
   void start_reading();
+  /// Nothing more is read, and the owner not called, for `time`: others have the thread. Then the owner goes on with the
+  /// frames that are here. Only from inside Owner::received.
+  void rest(std::chrono::nanoseconds time);
   /// Writes what the machine has, unless a write is under way: then that one goes on with it.
   void write();
   /// Nothing is called any more; the socket is closed at once.
@@ -82,6 +86,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void handshake_done(const asio::error_code& error);
   void read();
   void read_done(const asio::error_code& error, std::size_t bytes);
+  /// Lets the owner take what is here, then reads on.
+  void take();
   void write_done(const asio::error_code& error, std::size_t bytes);
 
   Owner& owner_;
@@ -91,7 +97,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::optional<Tcp::resolver> resolver_;
   std::vector<Tcp::endpoint> endpoints_;  ///< still to be tried, the next one last
   unsigned attempt_ = 0;                  ///< tells handlers of an endpoint that was given up
-  bool writing_ = false, shut_ = false;
+  bool writing_ = false, shut_ = false, resting_ = false;
+  std::optional<asio::steady_timer> rest_;
 };
 
 }  // namespace diot

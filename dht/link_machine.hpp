@@ -20,6 +20,7 @@ struct LinkTimes {
   std::chrono::milliseconds challenge = limits::challenge_deadline;
   std::chrono::milliseconds closing = limits::link_closing_deadline;
   std::chrono::milliseconds enrolling_age_max = limits::enrolling_link_age_max;
+  std::chrono::milliseconds slice{5};  ///< of the thread for one link's frames; then it is left alone as long again
 };
 
 class LinkMachine {

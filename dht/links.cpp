@@ -308,8 +308,16 @@ void Links::Impl::send_hello(Connection& connection, const Hello& own) {
 
 void Links::Impl::received(Connection& connection) {
   deliver_outcomes();
+  const auto began = clock_.monotonic();
   while (connection.phase == Phase::hello || connection.phase == Phase::up || connection.phase == Phase::replaced) {
-    const auto frame = connection.machine.next(clock_.monotonic());
+    const auto now = clock_.monotonic();
+    // A peer may ask for much with little: what it asks next waits, in its own buffers, while others are served.
+    if (now - began >= times_.slice) {
+      ++stats_.rests;
+      connection.rest(now - began);
+      break;
+    }
+    const auto frame = connection.machine.next(now);
     if (!frame) return end(connection, LinkEnd::violation, frame.error().message, true);
     if (!*frame) break;
     const auto [type, body] = **frame;

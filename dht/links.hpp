@@ -48,6 +48,7 @@ struct LinkStats {
   std::uint64_t accepted = 0, established = 0;
   std::uint64_t frames_in = 0, frames_out = 0;  ///< the overlay's
   std::uint64_t bytes_in = 0, bytes_out = 0;    ///< before encryption
+  std::uint64_t rests = 0;                      ///< times that a link's frames had taken LinkTimes::slice
   std::array<std::uint64_t, static_cast<std::size_t>(LinkEnd::count_)> ended{};
   std::string last_refusal;  ///< "ADDRESS: reason" of the last connection to us that did not become a link
   std::uint64_t count(LinkEnd end) const { return ended[static_cast<std::size_t>(end)]; }

@@ -1,10 +1,12 @@
 // Members that pass a channel on, and what becomes of a log whose writer lost a part of it, or lives twice.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/limits.hpp"
 #include "tests/dht/overlay_world.hpp"
+#include "tests/temporary_folder.hpp"
 
 namespace diot::test {
 namespace {
@@ -417,6 +419,39 @@ TEST_F(Forwarding, CatchesUpWithinFourteenDaysAndCountsWhatIsOlder) {
   EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n day 28"));
   EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 1u)
       << "beyond retention the loss is counted, not hidden";
+}
+
+TEST(ForwardingOnDisk, AHomeThatWasAwayGetsAllThatIsHeldStillInOrderAndTheRestCounted) {
+  TemporaryFolder folder;
+  World world(1, folder.path());
+  Home& alice = world.found("alice");
+  Home& bob = world.join("bob", alice);
+  ASSERT_TRUE(alice.overlay->own().add("sensors/#", Preset::public_));
+  alice.turn.touch();
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  world.pass(8s);
+  world.kill(bob);
+  constexpr int days = 20;
+  for (int day = 0; day < days; ++day) {
+    for (const char* hour : {"morning", "noon", "night"}) alice.publish("sensors/n", fmt::format("{} {}", day, hour));
+    world.run();
+    world.clock.now_ms += static_cast<WallMs>(24) * 3'600'000;
+    world.pass(61s);  // retention looks once a minute
+    if (day == 9) world.kill(alice), world.start(alice);
+  }
+  world.start(bob);
+  world.pass(8s);
+  // What is older than fourteen days is gone, and nothing else.
+  std::vector<std::string> expected;
+  for (int day = days - 13; day < days; ++day)
+    for (const char* hour : {"morning", "noon", "night"})
+      expected.push_back(fmt::format("@alice/sensors/n {} {}", day, hour));
+  EXPECT_EQ(bob.broker->texts(), expected);
+  EXPECT_EQ(bob.overlay->remote().status().at(0).durable_lost, 3u * days - expected.size());
+  for (Home* home : {&alice, &bob}) world.kill(*home), world.start(*home);
+  alice.publish("sensors/n", "today");
+  world.pass(8s);
+  EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n today")) << "and nothing comes again";
 }
 
 // Clocks -------------------------------------------------------------------------------------------------------

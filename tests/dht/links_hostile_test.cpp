@@ -17,6 +17,7 @@ namespace diot {
 namespace {
 
 using asio::ip::tcp;
+using namespace std::chrono_literals;
 
 EVP_PKEY* make_key(const char* kind) {
   if (std::string_view(kind) == "RSA") return EVP_RSA_gen(2048);
@@ -424,6 +425,40 @@ TEST_F(HostileFramesTest, RandomGarbageEndsTheLinkAndNothingElse) {
   node.frames.clear();
   EXPECT_TRUE(until([&] { return !node.frames.empty(); }));
   EXPECT_EQ(friendly.downs.size(), 0u);
+}
+
+TEST_F(HostileFramesTest, AFloodOfFramesOfAnyTypeHoldsUpItsOwnLinkOnly) {
+  TestNode served(io, 5), friendly(io, 3);  // as patient as the program
+  const auto at = served.listen();
+  const auto peer = RawPeer::connect(io, stranger.context, at);
+  ASSERT_TRUE(until([&] { return peer->shaken; }));
+  peer->write(hello_frame());
+  ASSERT_TRUE(until([&] { return served.up().size() == 1; }));
+  const auto flooding = served.up()[0].link;
+  friendly.links->dial(at, std::nullopt);
+  ASSERT_TRUE(until([&] { return friendly.up().size() == 1; }));
+  std::size_t handled = 0, heard = 0;
+  served.on_frame = [&](LinkId link, FrameType, ByteView) {
+    if (link != flooding) return void(++heard);
+    ++handled;
+    const auto busy_until = std::chrono::steady_clock::now() + 200us;
+    while (std::chrono::steady_clock::now() < busy_until) {
+    }
+  };
+  Bytes wire;
+  constexpr std::size_t flood = 60'000;
+  for (std::size_t count = 0; count < flood; ++count) append(wire, RawPeer::frame(16 + count % 64));  // of all types
+  peer->write(wire);
+  ASSERT_TRUE(until([&] { return served.links->stats().rests > 0; }));
+  for (std::size_t word = 1; word <= 5; ++word) {
+    const auto before = handled;
+    friendly.links->send(friendly.up()[0].link, FrameType::submit, {as_bytes("in between")});
+    ASSERT_TRUE(until([&] { return heard == word; })) << testing::PrintToString(served.downs);
+    EXPECT_LT(handled - before, 500u) << "a read of the flood holds some thousand frames";
+  }
+  EXPECT_LT(handled, flood / 2) << "it still waits for its turn";
+  EXPECT_EQ(served.downs.size(), 0u) << "who asks for much is slow, not cut off";
+  EXPECT_TRUE(until([&] { return handled > 1000; })) << "and goes on";
 }
 
 TEST_F(HostileFramesTest, AFloodOfPingsFromAPeerThatDoesNotReadEndsAtTheBound) {

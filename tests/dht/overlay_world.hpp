@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,8 +13,10 @@
 #include <vector>
 
 #include "core/memory_store.hpp"
+#include "core/sqlite_store.hpp"
 #include "core/topic.hpp"
 #include "dht/overlay.hpp"
+#include "tests/core/io_loop.hpp"
 
 namespace diot::test {
 
@@ -108,6 +111,8 @@ struct Home {
 
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<MemoryStore> store;
+  std::unique_ptr<SqliteStore> file;  ///< in a world on disk, instead
+  Store& disk() { return file ? static_cast<Store&>(*file) : *store; }
   std::unique_ptr<Retained> retained;
   std::unique_ptr<FakeBroker> broker;
   std::unique_ptr<FakeLinks> links;
@@ -133,7 +138,10 @@ struct Home {
 
 class World {
  public:
-  explicit World(std::uint64_t seed = 1) : random(seed) { crypto_init(); }
+  /// With a folder the homes keep what they keep in files there, and not in memory.
+  explicit World(std::uint64_t seed = 1, std::filesystem::path files = {}) : random(seed), folder(std::move(files)) {
+    crypto_init();
+  }
 
   /// The network's founder and registrar.
   Home& found(const std::string& handle) {
@@ -172,7 +180,7 @@ class World {
   /// What homes start with from now on.
   void remember_blocks_of(Home& home) {
     blocks.clear();
-    EXPECT_TRUE(home.store->scan(Table::block, {}, {},
+    EXPECT_TRUE(home.disk().scan(Table::block, {}, {},
                                  [&](ByteView, ByteView block) {
                                    blocks.push_back(to_bytes(block));
                                    return true;
@@ -184,13 +192,20 @@ class World {
   void start(Home& home) {
     auto image = home.store ? home.store->image() : MemoryStore::Image{};
     home.store = std::make_unique<MemoryStore>(std::move(image));
+    if (!folder.empty()) {
+      home.retained.reset();
+      home.file.reset();
+      auto opened = SqliteStore::open(folder / (home.handle + ".db"), io.poster());
+      EXPECT_TRUE(opened) << opened.error().message;
+      home.file = std::move(*opened);
+    }
     auto ledger = Ledger::from_genesis(genesis_bytes);
     home.ledger = std::make_unique<Ledger>(std::move(*ledger));
     for (std::size_t at = 0; at < blocks.size(); ++at) {
       EXPECT_TRUE(home.ledger->append(blocks[at]));
-      home.store->put(Table::block, block_key(at + 1), blocks[at]);
+      home.disk().put(Table::block, block_key(at + 1), blocks[at]);
     }
-    home.retained = std::make_unique<Retained>(*home.store, *home.clock);
+    home.retained = std::make_unique<Retained>(home.disk(), *home.clock);
     EXPECT_TRUE(home.retained->load());
     home.broker = std::make_unique<FakeBroker>();
     home.links = std::make_unique<FakeLinks>(*this, home.address);
@@ -198,7 +213,7 @@ class World {
     config.handle = home.handle;
     config.genesis = genesis_bytes;
     config.witness = home.witness;
-    home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, *home.store, *home.retained,
+    home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, home.disk(), *home.retained,
                                              home.turn, *home.clock, random);
     home.directory = std::make_unique<FakeDirectory>(*this);
     home.overlay->connect(*home.broker, *home.links, home.directory.get());
@@ -265,7 +280,10 @@ class World {
       for (auto& [handle, home] : homes) {
         if (!home->running() || !std::exchange(home->turn.touched, false)) continue;
         home->overlay->end_turn();
-        home->store->seal();
+        home->disk().seal();
+        if (home->file) {
+          EXPECT_TRUE(io.run_until([&] { return !home->file->busy(); }, [&] { home->file->seal(); }));
+        }
         moved = true;
       }
       if (!moved) return;
@@ -293,6 +311,8 @@ class World {
   };
   ManualClock clock;
   SeededRandom random;
+  const std::filesystem::path folder;
+  IoLoop io;
   std::map<std::string, std::unique_ptr<Home>> homes;
   std::map<LinkId, Link> links;
   std::deque<std::function<void()>> events;
