@@ -178,7 +178,9 @@ void Network::accept(Port* from, std::uint64_t from_life, const Hello& hello, co
   trace_.add(static_cast<std::uint64_t>(link->id));
   to->events.link_up(link->id, from->node, hello, kind, false);
   link->last_arrival[1] = schedule_.now() + delay(from->home, to->home);  // frames come behind the hello
-  schedule_.at(link->last_arrival[1], [=, this] { confirm(link, answer, address, expected); });
+  schedule_.at(link->last_arrival[1], [=, this] {
+    if (lives(from, from_life)) confirm(link, answer, address, expected);
+  });
 }
 
 void Network::confirm(const LinkPtr& link, const Hello& hello, const std::string& address,
