@@ -202,7 +202,7 @@ void Broker::write_answer(ClientConnection& connection, const PendingAnswer& ans
   }
   // The text goes only where it is wanted and fits [MQTT-3.1.2-32] [MQTT-3.4.2-2].
   constexpr std::size_t other_bytes = 16;
-  const bool tell = connection.problem_information && answer.why.size() + other_bytes <= connection.packet_bytes_max;
+  const bool tell = connection.wants_texts && answer.why.size() + other_bytes <= connection.packet_bytes_max;
   encode_acknowledgement(connection.out(), connection.protocol, answer.type, answer.packet_id, answer.reason,
                          tell ? answer.why : std::string_view());
   ++counts_.messages_sent;

@@ -69,7 +69,7 @@ void Broker::on_connect(ClientConnection& connection, const RawPacket& packet) {
   const bool v5 = connection.is_v5();
   connection.bridge = connect->bridge;
   connection.packet_bytes_max = connect->maximum_packet_bytes;
-  connection.problem_information = connect->request_problem_information;
+  connection.wants_texts = connect->request_problem_information.value_or(false);
   if (connect->client_id.size() > limits::client_id_bytes_max)
     return refuse_connect(connection, Reason::client_identifier_not_valid, "the client identifier is too long");
   if (connect->client_id.empty() && !v5 && (!connect->clean_start || *protocol == Protocol::mqtt_3_1))
@@ -109,7 +109,6 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   session->unrestricted = authenticator_.unrestricted({session->user, client_id});
   connection.session = session;
   connection.accepted = true;
-  connection.resumed = connack.session_present;
   connection.user_version = authenticator_.version_of(session->user);
   connection.keep_alive_seconds = connect.keep_alive_seconds;
   connection.window = std::min(connect.receive_maximum, limits::in_flight_max);
@@ -121,8 +120,8 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
     const std::uint16_t most = config_.keep_alive_seconds_max;
     if (connect.keep_alive_seconds > most || (connect.keep_alive_seconds == 0 && most < UINT16_MAX))
       connack.server_keep_alive_seconds = connection.keep_alive_seconds = most;
-    // No Receive Maximum, which means the 65,535 that packet identifiers allow: widespread clients (npm's mqtt) do not
-    // count, and would be disconnected. What bounds us is that a client with many answers pending is not read.
+    // High, for widespread clients (npm's mqtt) do not count.
+    connack.receive_maximum = ClientConnection::receive_maximum;
     connack.maximum_packet_bytes = limits::packet_bytes_max;
     connack.topic_alias_maximum = limits::topic_alias_maximum;
     if (session->lost > 0) connack.user.emplace_back("diot-lost", fmt::format("{}", session->lost));
@@ -135,6 +134,7 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   const auto lost = std::exchange(session->lost, 0);
   save_state(*session);
 
+  const bool present = connack.session_present;
   PendingAnswer first;
   first.packet = fitting_connack(connection, std::move(connack));
   // What a clean start threw away must not come back: were it still there after a crash, an old QoS 2 identifier would
@@ -144,7 +144,7 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   if (connection.closed) return;
   if (!connection.pending.empty()) hold(connection);
   spdlog::debug("mqtt: {} connected from {} (MQTT {}, session {})", client_id, connection.peer.address,
-                v5 ? "5.0" : "3.1.1", connection.resumed ? "resumed" : "new");
+                v5 ? "5.0" : "3.1.1", present ? "resumed" : "new");
   if (lost > 0) {
     spdlog::warn("mqtt: {} has lost {} messages from its queue", client_id, lost);
     if (!v5) publish_own("$SYS/log", fmt::format("client {} lost {} messages from its queue", client_id, lost));
@@ -161,7 +161,7 @@ void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::st
   if (connection.is_v5() || !broken) {
     Connack connack;
     connack.reason = reason;
-    connack.reason_string = why;
+    if (connection.wants_texts) connack.reason_string = why;
     if (reason == Reason::use_another_server || reason == Reason::server_moved)
       connack.server_reference = config_.server_reference;
     send_packet(connection, fitting_connack(connection, std::move(connack)));
@@ -236,8 +236,11 @@ Session* Broker::renew_session(Session& old, std::uint32_t expiry_seconds) {
 void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet) {
   const auto disconnect = decode_disconnect(packet, connection.protocol);
   if (!disconnect) return kick(connection, disconnect.error().reason, disconnect.error().what);
-  if (!may_come_from_client(disconnect->reason))
-    return kick(connection, Reason::protocol_error, "a reason code that only a server gives");
+  // Wrong, but it has said goodbye and reads nothing more [MQTT-3.14.4-1].
+  if (!may_come_from_client(disconnect->reason)) {
+    ++counts_.violations;
+    return drop_connection(connection, true);
+  }
   if (disconnect->session_expiry_seconds) {
     if (*disconnect->session_expiry_seconds > 0 && !connection.can_change_expiry)
       return kick(connection, Reason::protocol_error, "a session expiry in DISCONNECT after none in CONNECT");
@@ -254,7 +257,7 @@ void Broker::kick(ClientConnection& connection, Reason reason, std::string_view 
                     reason == Reason::keep_alive_timeout;
   if (!ours) ++counts_.violations;
   if (connection.accepted && connection.protocol == Protocol::mqtt_5) {
-    Disconnect disconnect{reason, {}, std::string(connection.problem_information ? why : "")};
+    Disconnect disconnect{reason, {}, std::string(connection.wants_texts ? why : "")};
     Bytes packet;
     encode_disconnect(packet, connection.protocol, disconnect);
     if (packet.size() > connection.packet_bytes_max) {

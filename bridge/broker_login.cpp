@@ -55,10 +55,10 @@ void Broker::on_auth(ClientConnection& connection, const RawPacket& packet) {
   const auto refuse = [&](Reason reason, std::string_view why) {
     return connection.accepted ? kick(connection, reason, why) : refuse_connect(connection, reason, why);
   };
-  auto auth = decode_auth(packet);
-  if (!auth) return refuse(auth.error().reason, auth.error().what);
   if (connection.authentication_method.empty())
     return refuse(Reason::protocol_error, "AUTH in a connection that began without authentication");
+  auto auth = decode_auth(packet);
+  if (!auth) return refuse(auth.error().reason, auth.error().what);
   if (auth->method != connection.authentication_method)
     return refuse(Reason::protocol_error, "AUTH with another method than CONNECT's");
   if (auth->reason == Reason::reauthenticate) {

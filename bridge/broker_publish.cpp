@@ -60,6 +60,9 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
                                  "a QoS 2 message of this identifier waits for its PUBREL"});
   }
 
+  if (in.qos == Qos::exactly_once && connection.is_v5() && connection.unreleased >= ClientConnection::receive_maximum)
+    return kick(connection, Reason::receive_maximum_exceeded, "more QoS 2 messages at once than Receive Maximum");
+
   Outcome outcome;
   if (!check_mqtt_topic(in.topic)) {
     ++counts_.publish_not_permitted;
@@ -90,7 +93,10 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
     }
   }
   if (in.qos == Qos::exactly_once && !is_failure(outcome.reason)) {
+    // Who is there for a QoS 2 message is known when it has been released; mosquitto says nothing here either.
+    outcome.reason = Reason::success;
     session.keep_received(in.packet_id);
+    ++connection.unreleased;
     if (session.stored) {
       store_.put(Table::inflight, received_key(session.number, in.packet_id), {});
       outcome.ticket = session.received_ticket = store_.open_ticket();
@@ -127,18 +133,17 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
         case Outbox::Pubrec::wrong: return wrong();
         case Outbox::Pubrec::unknown:
           if (is_failure(parsed->reason)) return;
-          return answer(connection, {0, PacketType::pubrel, id, Reason::packet_identifier_not_found});
+          return answer(connection, {0, PacketType::pubrel, id, Reason::success});
       }
       return;
     default: break;
   }
   // PUBREL
-  if (!session.release_received(id)) {
-    // In a resumed session its PUBCOMP was lost on the way, which is no error (section 3.7.2.1), and clients (npm's mqtt)
-    // would take the code for one.
-    const Reason reason = connection.resumed ? Reason::success : Reason::packet_identifier_not_found;
-    return answer(connection, {session.received_ticket, PacketType::pubcomp, id, reason});
-  }
+  // What is not there was released before: its PUBCOMP was lost on the way. 0x92 would be allowed (section 3.7.2.1), and
+  // clients (npm's mqtt) would take it for an error.
+  if (!session.release_received(id))
+    return answer(connection, {session.received_ticket, PacketType::pubcomp, id, Reason::success});
+  if (connection.unreleased > 0) --connection.unreleased;  // it may be from an earlier connection
   Ticket ticket = 0;
   if (session.stored) {
     store_.erase(Table::inflight, received_key(session.number, id));
@@ -157,8 +162,11 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     ++counts_.publish_not_permitted;
     return {Reason::not_authorized, 0, why};
   };
-  if (message->topic.starts_with('$') && Levels(message->topic).next() == "$SYS")
-    return refuse("$SYS is the broker's own");
+  if (message->topic.starts_with('$')) {
+    const std::string_view first = Levels(message->topic).next();
+    if (first == "$SYS") return refuse("$SYS is the broker's own");
+    if (first == "$share") return refuse("nobody can subscribe to a topic below $share");
+  }
   if (foreign && overlay_.route_of(message->topic) == Route::not_permitted)
     return refuse("this node may not write that topic of another home");
   if (from && !may(*from, Access::publish, message->topic)) return refuse("this client may not publish to that topic");
@@ -200,7 +208,7 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
       keep_retained(message);
   }
   const Ticket ticket = on_disk ? store_.open_ticket() : 0;
-  const bool heard = match_count_ > 0 || !chosen_.empty() || message->retain || route == Route::shared;
+  const bool heard = match_count_ > 0 || !chosen_.empty() || route == Route::shared;
   deliver_to_matches(message, ticket, false);
   return {heard ? Reason::success : Reason::no_matching_subscribers, ticket, {}};
 }

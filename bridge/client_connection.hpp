@@ -12,6 +12,7 @@
 #include "bridge/scram.hpp"
 #include "core/clock.hpp"
 #include "core/fifo.hpp"
+#include "core/limits.hpp"
 
 namespace diot {
 
@@ -54,6 +55,9 @@ struct Login {
 };
 
 struct ClientConnection final : DeliverySink {
+  /// What CONNACK says. Messages of QoS 1 cannot come to it, for with as many answers pending a client is not read; one of
+  /// QoS 2 counts until its PUBREL.
+  static constexpr std::uint16_t receive_maximum = limits::pending_answers_max;
   ConnectionId id{};
   ClientTransport* transport = nullptr;
   Peer peer;
@@ -63,13 +67,12 @@ struct ClientConnection final : DeliverySink {
   Protocol protocol = Protocol::mqtt_3_1_1;
   bool bridge = false;    ///< says so in its protocol level
   bool accepted = false;  ///< its CONNECT was
-  bool resumed = false;   ///< it found a session
   bool greeted = false;   ///< its CONNACK was written
   Session* session = nullptr;
   std::uint16_t keep_alive_seconds = 0;
   std::uint16_t window = 0;  ///< the most that may be unacknowledged towards the client
   std::size_t packet_bytes_max = varint_max + 5;
-  bool problem_information = true;
+  bool wants_texts = false;           ///< asked for them: Request Problem Information is 1
   bool can_change_expiry = false;     ///< the session's expiry was not 0 at CONNECT
   std::string authentication_method;  ///< empty: user name and password
   std::uint64_t user_version = 0;     ///< Authenticator::version_of at the login
@@ -78,6 +81,7 @@ struct ClientConnection final : DeliverySink {
   Bytes input;   ///< an incomplete packet, or what waits while `held`
   Bytes output;  ///< of this turn; written through out()
   Fifo<PendingAnswer> pending;
+  std::uint16_t unreleased = 0;           ///< QoS 2 messages of this connection whose PUBREL has not come
   std::vector<std::string> aliases;       ///< by topic alias − 1, the client's
   std::vector<std::string> own_aliases;   ///< ours: the last topic of each; as many as the client takes
   bool held = false;                      ///< what comes in waits

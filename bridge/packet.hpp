@@ -68,7 +68,8 @@ struct Connect {
   std::uint32_t maximum_packet_bytes = UINT32_MAX;
   std::uint16_t topic_alias_maximum = 0;
   bool request_response_information = false;
-  bool request_problem_information = true;
+  /// Whether texts for a person are wanted beside reason codes; absent: they may come.
+  std::optional<bool> request_problem_information;
   std::optional<std::string> authentication_method;
   std::optional<Bytes> authentication_data;
   bool operator==(const Connect&) const = default;

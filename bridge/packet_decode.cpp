@@ -22,9 +22,10 @@ void skip_properties(PacketReader& in, PropertyPlace place) {
   in.properties(place, [](const PropertyValue&) {});
 }
 
-PacketId read_packet_id(PacketReader& in) {
+/// `if_zero`: the standard names no code, and mosquitto has one for SUBSCRIBE and UNSUBSCRIBE and another for the rest.
+PacketId read_packet_id(PacketReader& in, Reason if_zero = Reason::protocol_error) {
   const PacketId id = in.u16();
-  if (id == 0) in.fail(Reason::protocol_error, "a packet identifier of 0");
+  if (id == 0) in.fail(if_zero, "a packet identifier of 0");
   return id;
 }
 
@@ -47,7 +48,8 @@ Will read_will(PacketReader& in, Protocol protocol, std::uint8_t flags) {
   }
   will.topic = in.name();
   will.payload = to_bytes(in.binary());
-  if (!is_topic_name(will.topic)) in.fail(Reason::malformed_packet, "a will topic that is empty or holds a wildcard");
+  if (will.topic.empty()) in.fail(Reason::protocol_error, "an empty will topic");
+  if (!is_topic_name(will.topic)) in.fail(Reason::malformed_packet, "a will topic with a wildcard");
   return will;
 }
 
@@ -119,7 +121,7 @@ Parsed<std::optional<RawPacket>> next_packet(ByteView input, std::size_t packet_
   RawPacket packet;
   packet.type = static_cast<PacketType>(input[0] >> 4);
   packet.flags = input[0] & 0x0F;
-  if (input[0] < 0x10) return violates(Reason::malformed_packet, "packet type 0");
+  if (input[0] < 0x10) return violates(Reason::protocol_error, "packet type 0");
   switch (packet.type) {
     case PacketType::publish:
     case PacketType::connect: break;  // decode_connect knows the version
@@ -197,7 +199,8 @@ Parsed<Connect> decode_connect(const RawPacket& packet) {
     if (connect.authentication_data && !connect.authentication_method)
       in.fail(Reason::protocol_error, "authentication data without a method");
   }
-  connect.client_id = in.name();
+  // Before 5.0 such a one is not answered, as everything else that is malformed.
+  connect.client_id = in.name(v5 ? Reason::client_identifier_not_valid : Reason::malformed_packet);
   if (has_will && in.ok()) connect.will = read_will(in, connect.protocol, flags);
   if (has_user_name) connect.user_name.emplace(in.name());
   if (has_password) connect.password = to_bytes(in.binary());
@@ -265,7 +268,7 @@ Parsed<Acknowledgement> decode_acknowledgement(const RawPacket& packet, Protocol
     const bool known = release ? code == 0 || code == 0x92
                                : code == 0 || code == 0x10 || code == 0x80 || code == 0x83 || code == 0x87 ||
                                      code == 0x90 || code == 0x91 || code == 0x97 || code == 0x99;
-    if (!known) in.fail(Reason::malformed_packet, "a reason code that this packet cannot have");
+    if (!known) in.fail(Reason::protocol_error, "a reason code that this packet cannot have");
     if (!in.empty())
       in.properties(place_of(packet.type), [&](const PropertyValue& value) {
         if (value.id == Property::reason_string) acknowledgement.reason_string = value.text;
@@ -288,7 +291,7 @@ std::optional<SubscribeOptions> SubscribeOptions::from(std::uint8_t byte) {
 Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
   PacketReader in(packet.body);
   Subscribe subscribe;
-  subscribe.packet_id = read_packet_id(in);
+  subscribe.packet_id = read_packet_id(in, Reason::malformed_packet);
   if (protocol == Protocol::mqtt_5)
     in.properties(place_of(packet.type), [&](const PropertyValue& value) {
       if (value.id == Property::subscription_identifier) subscribe.subscription_id = value.number;
@@ -317,7 +320,7 @@ Parsed<Subscribe> decode_subscribe(const RawPacket& packet, Protocol protocol) {
 Parsed<Unsubscribe> decode_unsubscribe(const RawPacket& packet, Protocol protocol) {
   PacketReader in(packet.body);
   Unsubscribe unsubscribe;
-  unsubscribe.packet_id = read_packet_id(in);
+  unsubscribe.packet_id = read_packet_id(in, Reason::malformed_packet);
   if (protocol == Protocol::mqtt_5) skip_properties(in, place_of(packet.type));
   if (in.ok() && in.empty()) in.fail(Reason::protocol_error, "UNSUBSCRIBE without a topic filter");
   while (in.ok() && !in.empty()) {

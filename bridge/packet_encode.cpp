@@ -97,7 +97,8 @@ void encode_connect(Bytes& out, const Connect& connect) {
     write_property_if(properties, connect.topic_alias_maximum > 0, Property::topic_alias_maximum,
                       connect.topic_alias_maximum);
     write_property_if(properties, connect.request_response_information, Property::request_response_information, 1);
-    write_property_if(properties, !connect.request_problem_information, Property::request_problem_information, 0);
+    if (connect.request_problem_information)
+      properties.property(Property::request_problem_information, std::uint32_t{*connect.request_problem_information});
     if (connect.authentication_method)
       properties.property(Property::authentication_method, *connect.authentication_method);
     if (connect.authentication_data)

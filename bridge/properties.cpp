@@ -152,13 +152,13 @@ bool is_plain(std::string_view text, bool is_topic) {
 
 }  // namespace
 
-std::string_view PacketReader::name_of(bool is_topic) {
+std::string_view PacketReader::name_of(bool is_topic, Reason if_control) {
   const std::string_view out = as_text(raw(u16()));
   if (is_plain(out, is_topic)) return out;
   if (!is_mqtt_utf8(out))
     fail(Reason::malformed_packet, "a string that is not well-formed UTF-8 without U+0000");
   else if (holds_control_or_noncharacter(out))
-    fail(Reason::malformed_packet, "a name with a control character");
+    fail(if_control, "a name with a control character");
   else if (is_topic && holds_wildcard(out))
     fail(Reason::malformed_packet, "a topic name with a wildcard");
   else

@@ -83,11 +83,11 @@ class PacketReader {
   std::uint32_t varint();
   /// A length of two bytes and well-formed UTF-8 without U+0000.
   std::string_view text();
-  /// The same without control characters and noncharacters, which section 1.5.4 lets a receiver take for malformed: of what
-  /// names something. Other strings may hold line breaks.
-  std::string_view name() { return name_of(false); }
+  /// The same without control characters and noncharacters, which section 1.5.4 lets a receiver take for malformed
+  /// (`if_there`): of what names something. Other strings may hold line breaks.
+  std::string_view name(Reason if_there = Reason::malformed_packet) { return name_of(false, if_there); }
   /// A topic name: neither has it a wildcard. It may be empty.
-  std::string_view topic() { return name_of(true); }
+  std::string_view topic() { return name_of(true, Reason::malformed_packet); }
   /// A length of two bytes and any bytes.
   ByteView binary();
   ByteView raw(std::size_t size);
@@ -122,7 +122,7 @@ class PacketReader {
     for (auto byte : raw(size)) out = out << 8 | byte;
     return out;
   }
-  std::string_view name_of(bool is_topic);
+  std::string_view name_of(bool is_topic, Reason if_control);
   bool next_property(PropertyPlace place, std::uint64_t& seen, PropertyValue& value);
 
   ByteView in_;

@@ -127,6 +127,7 @@ void Upstream::open_local(std::uint16_t window, std::uint32_t packet_bytes_max, 
   connect.client_id = std::string(upstream_user_prefix) + config_.name;
   connect.receive_maximum = window;
   connect.maximum_packet_bytes = packet_bytes_max;
+  connect.request_problem_information = true;
   Bytes packets;
   encode_connect(packets, connect);
   Subscribe subscribe;
@@ -235,6 +236,8 @@ void Upstream::connected() {
   connect.session_expiry_seconds = UINT32_MAX;
   connect.client_id = config_.client_id.empty() ? "diot-" + config_.name : config_.client_id;
   connect.keep_alive_seconds = static_cast<std::uint16_t>(config_.keep_alive);
+  connect.receive_maximum = ClientConnection::receive_maximum;  // what comes from there goes to the broker here
+  connect.request_problem_information = true;
   if (!config_.user.empty()) {
     connect.user_name = config_.user;
     connect.password = password_;

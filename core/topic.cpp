@@ -27,11 +27,11 @@ constexpr std::uint64_t zero_bytes(std::uint64_t bytes) { return (bytes - each_b
 
 /// DIoT's own rules for topics and filters.
 Result<void> check_levels(std::string_view text, std::string_view what) {
-  if (text.size() >= limits::topic_levels_max) {  // fewer bytes cannot have more levels
-    const auto levels = static_cast<std::size_t>(std::count(text.begin(), text.end(), '/')) + 1;
+  if (text.size() > limits::topic_levels_max) {  // fewer bytes cannot have more levels
+    const auto levels = static_cast<std::size_t>(std::count(text.begin(), text.end(), '/'));
     if (levels > limits::topic_levels_max)
-      return fail(Errc::limit,
-                  fmt::format("a {} has at most {} levels, this one {}", what, limits::topic_levels_max, levels));
+      return fail(Errc::limit, fmt::format("a {} has at most {} levels below its first, this one {}", what,
+                                           limits::topic_levels_max, levels));
   }
   if (text.front() != '@') return {};
   const auto owner = Levels(text).next().substr(1);

@@ -35,7 +35,8 @@ class Levels {
 Result<void> check_handle(std::string_view handle);
 
 /// A topic name to publish to: 1 to 65,535 bytes of well-formed UTF-8 without U+0000, no wildcard; a first level that
-/// starts with "@" must be "@" or "@" ‖ a valid handle. Errc::limit beyond limits::topic_levels_max levels.
+/// starts with "@" must be "@" or "@" ‖ a valid handle. Errc::limit beyond limits::topic_levels_max levels below the
+/// first (as many slashes), which is mosquitto's limit too.
 Result<void> check_topic(std::string_view topic);
 /// What check_topic adds to MQTT's own rules, for a topic that the codec took: the levels' number and the "@" level.
 Result<void> check_mqtt_topic(std::string_view topic);

@@ -280,6 +280,10 @@ TEST_F(EnhancedTest, NothingElseMayComeBeforeItsEnd) {
   client.take();
   client.auth(Reason::reauthenticate, "SCRAM-SHA-256", "n,,n=alice,r=x");
   EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x82", "closed"));
+  client.connect("a", false, with("alice", "secret"));
+  client.take();
+  client.send_hex("f0 01 00");  // whatever it holds
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x82", "closed"));
 }
 
 TEST_F(EnhancedTest, AWrongProofAndAnUnknownUserLookAlike) {

@@ -154,6 +154,22 @@ TEST(Connecting, NothingElseMayComeFirstOrConnectTwice) {
   EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x82", "closed"));
 }
 
+TEST(Connecting, AGoodbyeIsNotAnswered) {
+  World world;
+  TestClient client(world);
+  for (const auto goodbye :
+       {"e0 00", "e0 01 04", "e0 01 82", "e0 01 8e", "e0 01 05"}) {  // the last two are not a client's
+    client.connect("a");
+    client.take();
+    client.send_hex(goodbye);
+    EXPECT_THAT(client.take(), ElementsAre("closed")) << goodbye;
+  }
+  client.connect("a");
+  client.take();
+  client.send_hex("e0 07 00 05 11 00000001");  // an error of its own: the session cannot be kept as it asks
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x82", "closed"));
+}
+
 TEST(Connecting, AnswersFitTheClientsPacketSize) {
   World world;
   TestClient client(world);
@@ -261,9 +277,34 @@ TEST(Connecting, ReasonTextsGoOnlyWhereTheyAreWanted) {
     EXPECT_THAT(client.take(), ElementsAre("CONNACK", "PUBACK #1 0x87"));
     return client.reason_string();
   };
-  EXPECT_EQ(refused({}), "$SYS is the broker's own");
-  EXPECT_EQ(refused([](Connect& connect) { connect.request_problem_information = false; }), "");
-  EXPECT_EQ(refused([](Connect& connect) { connect.maximum_packet_bytes = 20; }), "");  // it would not fit
+  const auto wanted = [](bool asked, std::uint32_t packet_bytes_max = UINT32_MAX) {
+    return [=](Connect& connect) {
+      connect.request_problem_information = asked;
+      connect.maximum_packet_bytes = packet_bytes_max;
+    };
+  };
+  EXPECT_EQ(refused(wanted(true)), "$SYS is the broker's own");
+  EXPECT_EQ(refused(wanted(true, 20)), "");  // it would not fit
+  EXPECT_EQ(refused(wanted(false)), "");
+  EXPECT_EQ(refused({}), "");  // who has not asked may have no room for it
+  const auto last_words = [&](const TestClient::Change& change) {
+    client.lose();
+    client.connect("a", false, change);
+    client.send_hex("c1 00");
+    EXPECT_THAT(client.take(), ElementsAre("CONNACK", "DISCONNECT 0x81", "closed"));
+    return client.reason_string();
+  };
+  EXPECT_EQ(last_words(wanted(true)), "reserved flags in the first byte");
+  EXPECT_EQ(last_words(wanted(false)), "");
+  EXPECT_EQ(last_words({}), "");
+
+  const auto not_admitted = [&](const TestClient::Change& change) {
+    client.connect(std::string(limits::client_id_bytes_max + 1, 'a'), false, change);
+    EXPECT_THAT(client.take(), ElementsAre("CONNACK 0x85", "closed"));
+    return client.reason_string();
+  };
+  EXPECT_EQ(not_admitted(wanted(true)), "the client identifier is too long");
+  EXPECT_EQ(not_admitted({}), "");
 }
 
 }  // namespace

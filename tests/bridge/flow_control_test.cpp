@@ -26,6 +26,30 @@ TEST(FlowControl, NoMoreIsInFlightThanTheClientTakes) {
   EXPECT_THAT(sub.take(), ElementsAre("PUBLISH t=4 q2 #4"));
 }
 
+TEST(FlowControl, MoreThanOurReceiveMaximumEndsTheConnection) {
+  World world;
+  TestClient client(world), old(world, v3);
+  client.connect("a", true);
+  client.take();
+  const PacketId most = ClientConnection::receive_maximum;
+  for (PacketId id = 1; id <= most; ++id) client.publish("t", "", 2, id);
+  client.pubrel(most);  // makes room for one
+  client.publish("t", "", 2, most + 1);
+  client.publish("t", "", 2, 1, false, nullptr, true);  // was counted
+  client.publish("t", "", 1, most + 2);
+  EXPECT_EQ(client.take().back(), "PUBACK #" + std::to_string(most + 2) + " 0x10");
+  client.publish("t", "", 2, most + 3);
+  EXPECT_THAT(client.take(), ElementsAre("DISCONNECT 0x93", "closed"));
+  // A new connection counts anew (section 4.9).
+  client.connect("a", true);
+  client.publish("t", "", 2, most + 3);
+  EXPECT_THAT(client.take(), ElementsAre("CONNACK present", "PUBREC #" + std::to_string(most + 3)));
+  // 3.1.1 has no such limit, and identifiers end.
+  old.connect("b");
+  for (PacketId id = 1; id <= most + 1; ++id) old.publish("t", "", 2, id);
+  EXPECT_EQ(old.take().back(), "PUBREC #" + std::to_string(most + 1));
+}
+
 TEST(FlowControl, QosZeroIsNotHeldUpByIt) {
   World world;
   TestClient pub(world), sub(world);

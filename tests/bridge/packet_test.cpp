@@ -66,7 +66,7 @@ TEST(Framing, RefusesWhatNoPacketBeginsWith) {
   const auto reason = [](std::string_view bytes, std::size_t max = packet_max) {
     return reason_of(next_packet(hex(bytes), max));
   };
-  EXPECT_EQ(reason("00 00"), Reason::malformed_packet);              // type 0
+  EXPECT_EQ(reason("00 00"), Reason::protocol_error);                // type 0
   EXPECT_EQ(reason("c1 00"), Reason::malformed_packet);              // flags in PINGREQ
   EXPECT_EQ(reason("60 02 00 01"), Reason::malformed_packet);        // PUBREL without its flag
   EXPECT_EQ(reason("80 05"), Reason::malformed_packet);              // SUBSCRIBE without its flag
@@ -79,7 +79,7 @@ TEST(Framing, RefusesWhatNoPacketBeginsWith) {
   // MQTT 3.1 does not use those flags, and DUP may be set where it uses QoS 1.
   const auto old = [](std::string_view bytes) { return reason_of(next_packet(hex(bytes), 128, Protocol::mqtt_3_1)); };
   for (const auto good : {"c1 00", "6a 02 00 01", "8a 05", "aa 05"}) EXPECT_EQ(old(good), Reason::success) << good;
-  for (const auto bad : {"00 00", "60 02 00 01", "64 02 00 01", "80 05", "a0 05"})
+  for (const auto bad : {"60 02 00 01", "64 02 00 01", "80 05", "a0 05"})
     EXPECT_EQ(old(bad), Reason::malformed_packet) << bad;
 }
 
@@ -147,9 +147,11 @@ TEST(ConnectPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(mqtt("04 02 003c 0003 eda080")), Reason::malformed_packet);      // a surrogate
   EXPECT_EQ(reason(mqtt("04 02 003c 0001 7f")), Reason::malformed_packet);          // a control character
   EXPECT_EQ(reason(mqtt("04 82 003c 0001 61 0001 0a")), Reason::malformed_packet);  // in the user name
-  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 1f 0000")), Reason::malformed_packet);  // in the will topic
-  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 2b 0000")), Reason::malformed_packet);  // wildcard in the will topic
-  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0000 0000")), Reason::malformed_packet);     // empty will topic
+  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 1f 0000")), Reason::malformed_packet);   // in the will topic
+  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0001 2b 0000")), Reason::malformed_packet);   // wildcard in the will topic
+  EXPECT_EQ(reason(mqtt("04 06 003c 0001 61 0000 0000")), Reason::protocol_error);        // empty will topic
+  EXPECT_EQ(reason(mqtt("05 02 003c 00 0002 c080")), Reason::malformed_packet);           // not UTF-8
+  EXPECT_EQ(reason(mqtt("05 02 003c 00 0001 7f")), Reason::client_identifier_not_valid);  // UTF-8, and not allowed
   // Properties
   EXPECT_EQ(reason(mqtt("05 02 003c 05 1100000001 0001 61")), Reason::success);
   EXPECT_EQ(reason(mqtt("05 02 003c 0a 1100000001 1100000001 0001 61")), Reason::protocol_error);  // twice
@@ -353,9 +355,9 @@ TEST(AcknowledgementPacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(v3, "40 03 000100"), Reason::malformed_packet);  // 3.1.1 has no reason
   EXPECT_EQ(reason(v3, "40 01 00"), Reason::malformed_packet);
   EXPECT_EQ(reason(v5, "40 03 000110"), Reason::success);
-  EXPECT_EQ(reason(v5, "40 03 000101"), Reason::malformed_packet);  // no such reason
-  EXPECT_EQ(reason(v5, "62 03 000110"), Reason::malformed_packet);  // not in a PUBREL
-  EXPECT_EQ(reason(v5, "40 04 00010000"), Reason::success);         // an empty property list
+  EXPECT_EQ(reason(v5, "40 03 000101"), Reason::protocol_error);  // no such reason
+  EXPECT_EQ(reason(v5, "62 03 000110"), Reason::protocol_error);  // not in a PUBREL
+  EXPECT_EQ(reason(v5, "40 04 00010000"), Reason::success);       // an empty property list
   EXPECT_EQ(reason(v5, "40 05 0001000000"), Reason::malformed_packet);
   EXPECT_EQ(reason(v5, "40 07 000100 03 1f0000"), Reason::success);
   EXPECT_EQ(reason(v5, "40 0a 000100 06 1f00001f0000"), Reason::protocol_error);
@@ -394,7 +396,7 @@ TEST(SubscribePacket, BrokenRulesHaveTheirReason) {
   EXPECT_EQ(reason(v3, "82 06 0001 000161 03"), Reason::malformed_packet);      // QoS 3
   EXPECT_EQ(reason(v3, "82 06 0001 000161 04"), Reason::malformed_packet);      // reserved in 3.1.1
   EXPECT_EQ(reason(v3, "82 02 0001"), Reason::protocol_error);                  // no filter
-  EXPECT_EQ(reason(v3, "82 06 0000 000161 00"), Reason::protocol_error);        // packet identifier 0
+  EXPECT_EQ(reason(v3, "82 06 0000 000161 00"), Reason::malformed_packet);      // packet identifier 0
   EXPECT_EQ(reason(v3, "82 05 0001 0000 00"), Reason::malformed_packet);        // empty filter
   EXPECT_EQ(reason(v3, "82 07 0001 0003612f62"), Reason::malformed_packet);     // no options
   EXPECT_EQ(reason(v3, "82 07 0001 00026123 00"), Reason::malformed_packet);    // a#
@@ -437,6 +439,8 @@ TEST(UnsubscribePacket, IsReadAndChecked) {
   const Bytes none = hex("a2 02 0001"), bad = hex("a2 06 0001 00026123");
   EXPECT_EQ(reason_of(decode_unsubscribe(whole(none), v3)), Reason::protocol_error);
   EXPECT_EQ(reason_of(decode_unsubscribe(whole(bad), v3)), Reason::malformed_packet);
+  const Bytes zero = hex("a2 05 0000 000161");
+  EXPECT_EQ(reason_of(decode_unsubscribe(whole(zero), v3)), Reason::malformed_packet);
 }
 
 TEST(SubackPacket, FoldsFailuresInto80For311) {

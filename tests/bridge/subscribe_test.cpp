@@ -86,7 +86,7 @@ TEST(Subscribing, WhatCannotBeIsRefused) {
   old.connect("b");
   client.take();
   std::string deep;
-  for (std::size_t level = 0; level < limits::topic_levels_max; ++level) deep += "l/";
+  for (std::size_t level = 0; level <= limits::topic_levels_max; ++level) deep += "l/";
   for (const auto& filter : {"@Not A Handle/x", "@bob", deep.c_str()}) {
     client.subscribe(filter);
     EXPECT_THAT(client.take(), ElementsAre("SUBACK 8f")) << filter;
@@ -107,7 +107,8 @@ TEST(Subscribing, TopicsThatBeginWithADollarAreOrdinaryButForTheBrokersOwn) {
   client.publish("$aws/x", "1", 1, 1);
   EXPECT_THAT(client.take(), testing::UnorderedElementsAre("PUBLISH $aws/x=1", "PUBACK #1"));
   client.publish("$SYS/x", "2", 1, 2);
-  EXPECT_THAT(client.take(), ElementsAre("PUBACK #2 0x87"));
+  client.publish("$share/g/x", "3", 1, 3);  // to which nobody can subscribe
+  EXPECT_THAT(client.take(), ElementsAre("PUBACK #2 0x87", "PUBACK #3 0x87"));
 }
 
 TEST(Subscribing, HasABoundPerSession) {

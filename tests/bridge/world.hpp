@@ -340,7 +340,7 @@ class TestClient final : public ClientTransport {
     return lines;
   }
   bool is_closed() const { return closed_; }
-  /// Of the last acknowledgement that take() read.
+  /// Of the last CONNACK, acknowledgement or DISCONNECT that take() read.
   const std::string& reason_string() const { return reason_string_; }
   bool is_reading() const { return reading_; }
 
@@ -372,6 +372,7 @@ class TestClient final : public ClientTransport {
       case PacketType::connack: {
         const auto connack = decode_connack(packet, protocol_).value();
         std::string text = "CONNACK" + hex(connack.reason);
+        reason_string_ = connack.reason_string;
         if (connack.session_present) text += " present";
         if (!connack.authentication_method.empty())
           text += " " + connack.authentication_method + ":" + std::string(as_text(connack.authentication_data));
@@ -419,7 +420,11 @@ class TestClient final : public ClientTransport {
         const auto auth = decode_auth(packet).value();
         return "AUTH" + hex(auth.reason) + " " + auth.method + ":" + std::string(as_text(auth.data.value_or(Bytes{})));
       }
-      case PacketType::disconnect: return "DISCONNECT" + hex(decode_disconnect(packet, protocol_).value().reason);
+      case PacketType::disconnect: {
+        const auto disconnect = decode_disconnect(packet, protocol_).value();
+        reason_string_ = disconnect.reason_string;
+        return "DISCONNECT" + hex(disconnect.reason);
+      }
       default: return "?";
     }
   }

@@ -71,7 +71,7 @@ TEST(Topic, refuses_the_rest_and_says_why) {
 }
 
 TEST(Topic, levels_are_bounded) {
-  const std::string deepest(limits::topic_levels_max - 1, '/');
+  const std::string deepest(limits::topic_levels_max, '/');
   EXPECT_TRUE(check_topic(deepest));
   EXPECT_EQ(check_topic(deepest + "/").error().code, Errc::limit);
   EXPECT_EQ(check_filter(deepest + "/").error().code, Errc::limit);
