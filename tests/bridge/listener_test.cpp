@@ -110,7 +110,7 @@ TEST_F(ListenerTest, TheLastWordsArriveAlthoughMoreWasSent) {
   const auto last = *next_packet(ByteView(got).subspan(connack->bytes), varint_max);
   ASSERT_TRUE(last);
   EXPECT_EQ(last->type, PacketType::disconnect);
-  EXPECT_EQ(decode_disconnect(*last, Protocol::mqtt_5)->reason, Reason::malformed_packet);
+  EXPECT_EQ(decode_disconnect(*last, Protocol::mqtt_5)->reason, Reason::protocol_error);
 }
 
 TEST_F(ListenerTest, LargeMessagesPassToAClientThatReadsLate) {
