@@ -1,7 +1,11 @@
 #pragma once
-// Cutting lines and words out of small text files.
+// Cutting lines and words out of small text files, and bytes as lines that people carry.
 
+#include <optional>
+#include <string>
 #include <string_view>
+
+#include "core/bytes.hpp"
 
 namespace diot {
 
@@ -17,6 +21,17 @@ inline std::string_view take_until(std::string_view& rest, char mark) {
 inline std::string_view trimmed(std::string_view text) {
   const auto from = text.find_first_not_of(" \t\r");
   return from == text.npos ? std::string_view{} : text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
+}
+
+/// "diot-…:" and the bytes in base64url, one line.
+inline std::string encode_line(std::string_view scheme, ByteView bytes) {
+  return std::string(scheme) + to_base64url(bytes);
+}
+/// The bytes; nullopt if it begins otherwise, is damaged, or longer than `size_max`.
+inline std::optional<Bytes> decode_line(std::string_view scheme, std::string_view text,
+                                        std::size_t size_max = std::string_view::npos) {
+  if (!text.starts_with(scheme) || text.size() > size_max) return std::nullopt;
+  return from_base64url(text.substr(scheme.size()));
 }
 
 }  // namespace diot

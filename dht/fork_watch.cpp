@@ -105,6 +105,7 @@ void ForkWatch::tick() {
   // Who claims another block and does not show it proves nothing.
   if (std::erase_if(searches_, [&](const auto& each) { return each.second.deadline <= now; }) > 0)
     context_.count("contradictions of the ledger that were not shown");
+  std::erase_if(judged_, [&](const auto& each) { return each.second <= now; });
 }
 
 }  // namespace diot

@@ -17,15 +17,16 @@ constexpr auto offer_interval = std::chrono::seconds(3);  ///< of what waits, to
 }  // namespace
 
 void LedgerSync::submit(Bytes entry, Committed done) {
+  // A sole witness judges it with the others of this turn, so that one may rest on another.
+  if (!decides_alone())
+    if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
+      return done(tl::unexpected(good.error()));
   if (is_witness()) return take_in(entry, {}, std::move(done));
-  if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
-    return done(tl::unexpected(good.error()));
   forward(0, entry, {}, std::move(done));
 }
 
 Result<void> LedgerSync::check(ByteView bytes, LinkId from) {
   const auto now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
-  // A sole witness judges an entry with the others of this turn, so that one may rest on another.
   if (auto good = decides_alone() ? Result<void>() : context_.ledger.check_entry(bytes, now, StampCheck::none); !good)
     return good;
   const auto entry = decode_entry(bytes);
@@ -43,10 +44,6 @@ Result<void> LedgerSync::check(ByteView bytes, LinkId from) {
 // At a witness -------------------------------------------------------------------------------------------------
 
 void LedgerSync::take_in(ByteView entry, std::optional<LinkId> from, Committed done) {
-  // A sole witness judges it with the others of this turn, so that one may rest on another.
-  if (!decides_alone())
-    if (auto good = context_.ledger.check_entry(entry, context_.clock.wall_ms()); !good)
-      return done ? done(tl::unexpected(good.error())) : void();
   const bool known = pool_.find(merkle_leaf(entry)) != nullptr;
   if (!pool_.add(entry, done, context_.clock.monotonic()))
     return done ? done(fail(Errc::limit, "the registrar has too many entries waiting; try again in a minute")) : void();

@@ -18,6 +18,13 @@ constexpr auto tell_interval = std::chrono::seconds(30);  ///< again, for who wa
 
 Bytes meta_successions() { return to_bytes("successions"); }
 
+/// As frames and blocks have them.
+std::vector<BlockView::Vote> list_of(const std::map<std::uint32_t, BlockView::Vote>& votes) {
+  std::vector<BlockView::Vote> out;
+  for (const auto& [index, vote] : votes) out.push_back(vote);
+  return out;
+}
+
 }  // namespace
 
 void SuccessionSync::load() {
@@ -60,9 +67,7 @@ Result<const SuccessionSync::Pending*> SuccessionSync::take(ByteView bytes) {
 // Telling -------------------------------------------------------------------------------------------------------
 
 void SuccessionSync::tell(LinkId link, const Pending& pending) {
-  std::vector<BlockView::Vote> votes;
-  for (const auto& [index, vote] : pending.votes) votes.push_back(vote);
-  context_.links->send(link, FrameType::succession, {wire::encode_succession({pending.entry, votes})});
+  context_.links->send(link, FrameType::succession, {wire::encode_succession({pending.entry, list_of(pending.votes)})});
 }
 
 void SuccessionSync::tell_all(const Pending& pending, std::optional<LinkId> but) {
@@ -85,9 +90,8 @@ bool SuccessionSync::on_frame(LinkId link, ByteView body) {
     if (each.witness >= pending.witnesses.members.size()) return false;
     if (pending.votes.contains(each.witness)) continue;
     const auto& header = pending.block.header;
-    const Vote vote{VoteKind::precommit, header.height, 0, block_hash(header), each.time, each.witness, each.signature};
-    if (each.time != header.time ||
-        !check_vote(vote, context_.network(), pending.witnesses.members[each.witness].key)) {
+    if (each.time != header.time || !check_vote(each.precommit(header.height, 0, block_hash(header)),
+                                                context_.network(), pending.witnesses.members[each.witness].key)) {
       context_.count("votes and proposals that nobody honest sends");
       return false;
     }
@@ -124,9 +128,7 @@ void SuccessionSync::vote(const Hash& hash, Pending& pending) {
 /// Who is not one of them takes the block too, and does not rest on their clocks.
 bool SuccessionSync::decide(const Pending& pending) {
   if (pending.votes.size() < pending.votes_needed() || context_.clock.wall_ms() < pending.possible_from()) return false;
-  std::vector<BlockView::Vote> votes;
-  for (const auto& [index, vote] : pending.votes) votes.push_back(vote);
-  calls_.decided(encode_block(pending.block.header, pending.block.entries, 0, votes));
+  calls_.decided(encode_block(pending.block.header, pending.block.entries, 0, list_of(pending.votes)));
   return true;
 }
 
@@ -142,10 +144,8 @@ void SuccessionSync::tick() {
   const Monotonic now = context_.clock.monotonic();
   const bool again = now >= next_tell_;
   if (again) next_tell_ = now + tell_interval;
-  for (auto& [hash, pending] : pending_) {
-    if (context_.clock.wall_ms() < pending.possible_from()) continue;
-    vote(hash, pending);
-  }
+  for (auto& [hash, pending] : pending_)
+    if (context_.clock.wall_ms() >= pending.possible_from()) vote(hash, pending);
   if (!again) return;
   for (const auto& [hash, pending] : pending_) {
     if (decide(pending)) return;  // and is gone

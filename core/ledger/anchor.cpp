@@ -3,6 +3,7 @@
 #include "core/crypto.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/text.hpp"
 
 namespace diot {
 
@@ -20,14 +21,13 @@ static Bytes anchor_bytes(const Anchor& anchor) {
   return bytes;
 }
 
-std::string encode_anchor(const Anchor& anchor) { return std::string(scheme) + to_base64url(anchor_bytes(anchor)); }
+std::string encode_anchor(const Anchor& anchor) { return encode_line(scheme, anchor_bytes(anchor)); }
 
 Result<Anchor> decode_anchor(std::string_view text) {
   const auto malformed = fail(Errc::invalid,
                               "that is no anchor: `diot ledger anchor` prints one, a line that begins "
                               "with 'diot-anchor:'");
-  if (!text.starts_with(scheme)) return malformed;
-  const auto bytes = from_base64url(text.substr(scheme.size()));
+  const auto bytes = decode_line(scheme, text);
   if (!bytes) return malformed;
   PackReader in(*bytes, 8);
   in.array_of(5);

@@ -137,9 +137,8 @@ Result<void> check_votes(const BlockView& block, const std::vector<PublicKey>& w
                   fmt::format("a vote of witness {}, of whom there are {}", vote.witness, witnesses.size()));
     if (before && vote.witness <= before->witness)
       return fail(Errc::invalid, "its votes are not in ascending order of the witnesses");
-    const Vote precommit{VoteKind::precommit, block.header.height, block.round,   block.hash,
-                         vote.time,           vote.witness,        vote.signature};
-    if (!check_vote(precommit, block.header.network, witnesses[vote.witness]))
+    if (!check_vote(vote.precommit(block.header.height, block.round, block.hash), block.header.network,
+                    witnesses[vote.witness]))
       return fail(Errc::invalid, fmt::format("the vote of witness {} is not signed by it", vote.witness));
     before = &vote;
   }

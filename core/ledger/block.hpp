@@ -38,6 +38,10 @@ struct BlockView {
     Signature signature;
 
     static Vote of(const diot::Vote& precommit) { return {precommit.witness, precommit.time, precommit.signature}; }
+    /// The other way round: what it says of block `hash` of that height, decided in that round.
+    diot::Vote precommit(std::uint64_t height, std::uint32_t in_round, const Hash& hash) const {
+      return {VoteKind::precommit, height, in_round, hash, time, witness, signature};
+    }
   };
   std::vector<Vote> votes;  ///< the quorum certificate
 };

@@ -9,6 +9,7 @@
 #include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/text.hpp"
 #include "core/topic.hpp"
 
 namespace diot {
@@ -85,7 +86,7 @@ static Hash check_of(const Invite& invite) { return sha256(pack(invite, {})); }
 
 std::string encode_invite(const Invite& invite) {
   const auto check = check_of(invite);
-  return std::string(scheme) + to_base64url(pack(invite, check.view().first(4)));
+  return encode_line(scheme, pack(invite, check.view().first(4)));
 }
 
 Result<Invite> decode_invite(std::string_view text) {
@@ -100,7 +101,7 @@ Result<Invite> decode_invite(std::string_view text) {
                 "prints it");
   const auto mistyped =
       fail(Errc::invalid, "the invite is cut off or mistyped: copy the whole line that `diot invite` printed");
-  const auto bytes = from_base64url(std::string_view(compact).substr(scheme.size()));
+  const auto bytes = decode_line(scheme, compact);
   if (!bytes) return mistyped;
 
   Invite out;

@@ -40,11 +40,6 @@ std::vector<std::string> read_addresses(PackReader& in) {
   return out;
 }
 
-std::optional<Bytes> bytes_behind(std::string_view text, std::string_view scheme) {
-  if (!text.starts_with(scheme) || text.size() > text_bytes_max) return std::nullopt;
-  return from_base64url(text.substr(scheme.size()));
-}
-
 /// A founder's witness key is its node key, so that everybody knows on which node a witness runs.
 Result<Registration> registration_of(ByteView entry) {
   const auto decoded = decode_entry(entry);
@@ -80,11 +75,11 @@ std::string encode_offer(const FounderOffer& offer) {
   out.bin(offer.entry);
   out.bin(offer.succession);
   write_addresses(out, offer.addresses);
-  return std::string(offer_scheme) + to_base64url(bytes);
+  return encode_line(offer_scheme, bytes);
 }
 
 Result<FounderOffer> decode_offer(std::string_view text) {
-  const auto bytes = bytes_behind(text, offer_scheme);
+  const auto bytes = decode_line(offer_scheme, text, text_bytes_max);
   PackReader in(bytes ? ByteView(*bytes) : ByteView());
   in.array_of(4);
   const auto version = in.uint();
@@ -117,11 +112,11 @@ std::string encode_founding(const Founding& founding) {
   out.bin(founding.dht_key);
   out.array(founding.addresses.size());
   for (const auto& each : founding.addresses) write_addresses(out, each);
-  return std::string(founding_scheme) + to_base64url(bytes);
+  return encode_line(founding_scheme, bytes);
 }
 
 Result<Founding> decode_founding(std::string_view text) {
-  const auto bytes = bytes_behind(text, founding_scheme);
+  const auto bytes = decode_line(founding_scheme, text, text_bytes_max);
   PackReader in(bytes ? ByteView(*bytes) : ByteView());
   in.array_of(6);
   const auto version = in.uint();
@@ -155,11 +150,11 @@ Result<Founding> decode_founding(std::string_view text) {
   }
   const auto block = first_block_of(out);
   if (!block) return tl::unexpected(block.error());
+  const auto hash = block_hash(block->header);
   std::optional<std::uint32_t> last;
   for (const auto& vote : out.votes) {
-    const Vote precommit{VoteKind::precommit, 1, 0, block_hash(block->header), vote.time, vote.witness, vote.signature};
     if ((last && vote.witness <= *last) || vote.witness >= genesis->witnesses.size() ||
-        !check_vote(precommit, block->header.network, genesis->witnesses[vote.witness]))
+        !check_vote(vote.precommit(1, 0, hash), block->header.network, genesis->witnesses[vote.witness]))
       return fail(Errc::invalid, fmt::format("the vote of founder {} is wrong", vote.witness + 1));
     last = vote.witness;
   }
@@ -229,7 +224,7 @@ Result<Json> genesis_offer(const std::string& path, const Config& config, Random
   const std::string words = make_words(random);
   const KeyPair owner = owner_key(words, 0), node = KeyPair::generate(random);
   const Registration registration{
-      config.handle, owner.public_key(), sha256(owner_key(words, 1).public_key()), {{node.node_id(), Role::admin}}};
+      config.handle, owner.public_key(), next_key_hash_of(words), {{node.node_id(), Role::admin}}};
   if (auto valid = check_registrable(config.handle); !valid) return tl::unexpected(valid.error());
   FounderOffer offer;
   offer.entry = make_register(registration, NetworkId{}, Checkpoint{}, owner, {node}, nullptr);
@@ -344,10 +339,7 @@ Result<Json> genesis_start(const std::string& path, const Json& args, Random& ra
   const auto block = encode_block(proposal->header, proposal->entries, 0, founding->votes);
   if (auto appended = ledger->append(block); !appended) return tl::unexpected(appended.error());
   const auto written = first_error({
-      [&]() -> Result<void> {
-        const auto token = home->api_token(random);
-        return token ? Result<void>{} : tl::unexpected(token.error());
-      },
+      [&] { return home->api_token(random).map([](const auto&) {}); },
       [&]() -> Result<void> {
         auto offline = OfflineStore::open(*home);
         if (!offline) return tl::unexpected(offline.error());

@@ -8,6 +8,7 @@
 #include "core/ledger/entry.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/text.hpp"
 #include "core/words.hpp"
 
 namespace diot {
@@ -291,15 +292,14 @@ std::string encode_entry_text(const EntryText& text) {
   out.uint(1);
   out.bin(text.network);
   out.bin(text.entry);
-  return std::string(scheme) + to_base64url(bytes);
+  return encode_line(scheme, bytes);
 }
 
 Result<EntryText> decode_entry_text(std::string_view text) {
   const auto malformed = fail(Errc::invalid,
                               "that is no entry, or it was cut off: copy the whole line that begins "
                               "with 'diot-entry:'");
-  if (!text.starts_with(scheme)) return malformed;
-  const auto bytes = from_base64url(text.substr(scheme.size()));
+  const auto bytes = decode_line(scheme, text);
   if (!bytes) return malformed;
   PackReader in(*bytes, 8);
   EntryText out;
@@ -316,6 +316,15 @@ Result<EntryText> entry_text_for(const NetworkId& network, const Json& args) {
   auto text = decode_entry_text(args.at("entry").get<std::string>());
   if (text && text->network != network) return fail(Errc::invalid, "the entry is for the ledger of another network");
   return text;
+}
+
+Result<void> judge_fragile(WitnessSet& set, const Json& args) {
+  set.fragile = !set.is_solid();
+  if (!set.fragile || set.members.size() == 1 || args.contains("accept-fragile")) return {};
+  return fail(Errc::not_permitted,
+              fmt::format("{} witnesses are worse than one: if any of them fails nothing is registered any more; "
+                          "have {} or more, or say --accept-fragile",
+                          set.members.size(), limits::solid_witnesses_min));
 }
 
 Result<Json> handle_verb(std::string_view verb, const Json& args, const HandleTools& tools) {

@@ -8,6 +8,7 @@
 
 #include "core/bytes.hpp"
 #include "core/error.hpp"
+#include "core/ledger/witness.hpp"
 #include "tools/app/api.hpp"
 #include "tools/app/home.hpp"
 
@@ -31,5 +32,7 @@ std::string encode_entry_text(const EntryText& text);
 Result<EntryText> decode_entry_text(std::string_view text);
 /// That of the argument "entry", which must be for this network.
 Result<EntryText> entry_text_for(const NetworkId& network, const Json& args);
+/// Sets WitnessSet::fragile; two or three witnesses need the argument "accept-fragile".
+Result<void> judge_fragile(WitnessSet& set, const Json& args);
 
 }  // namespace diot

@@ -65,6 +65,8 @@ class Node final : public Api, public Turn {
   Result<Json> share_test(const Json& args) const;
   Result<Json> handle_show(const Json& args) const;
   void share_change(const std::string& verb, const Json& args, std::function<void(Result<Json>)> done);
+  /// Errc::not_found: this home's handle is not in the ledger (any more).
+  Result<const HandleRecord*> own_record() const;
   void handle_renew(std::function<void(Result<Json>)> done);
   void handle_update(const Json& args, std::function<void(Result<Json>)> done);
   void handle_revoke_node(const Json& args, std::function<void(Result<Json>)> done);

@@ -291,10 +291,15 @@ void Node::submit_entry(Bytes entry, std::function<void(Result<Json>)> done) {
   });
 }
 
+Result<const HandleRecord*> Node::own_record() const {
+  if (const HandleRecord* own = core_->ledger().handle(config_.handle)) return own;
+  return fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle));
+}
+
 void Node::handle_renew(std::function<void(Result<Json>)> done) {
-  const HandleRecord* own = core_->ledger().handle(config_.handle);
-  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
-  submit_entry(make_renew(*own, core_->ledger().network(), core_->ledger().head(), *node_key_), std::move(done));
+  const auto own = own_record();
+  if (!own) return done(tl::unexpected(own.error()));
+  submit_entry(make_renew(**own, core_->ledger().network(), core_->ledger().head(), *node_key_), std::move(done));
 }
 
 void Node::handle_update(const Json& args, std::function<void(Result<Json>)> done) {
@@ -302,16 +307,16 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
     return done(fail(Errc::not_available,
                      "adding a node is not available yet: it takes the new node's signature, and the "
                      "joining of a second gateway is not built"));
-  const HandleRecord* own = core_->ledger().handle(config_.handle);
-  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
-  HandleRecord changed = *own;
+  const auto own = own_record();
+  if (!own) return done(tl::unexpected(own.error()));
+  HandleRecord changed = **own;
   for (const auto& text : args.value("remove-node", std::vector<std::string>{})) {
     const auto node = node_id_from_display(text);
     if (!node) return done(tl::unexpected(node.error()));
     if (std::erase_if(changed.nodes, [&](const auto& entry) { return entry.first == *node; }) == 0)
       return done(fail(Errc::not_found, fmt::format("{} does not speak for @{}", text, config_.handle)));
   }
-  if (changed.nodes.size() == own->nodes.size())
+  if (changed.nodes.size() == (*own)->nodes.size())
     return done(fail(Errc::invalid, "nothing to change: name a node with --remove-node"));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
@@ -334,11 +339,11 @@ void Node::ledger_anchor(const Json& args, std::function<void(Result<Json>)> don
   if (!anchor) return done(tl::unexpected(anchor.error()));
   if (anchor->network == ledger.network())
     return done(fail(Errc::invalid, "that is a block of this very network: anchor it in another one"));
-  const HandleRecord* own = ledger.handle(config_.handle);
-  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  const auto own = own_record();
+  if (!own) return done(tl::unexpected(own.error()));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
-  HandleRecord changed = *own;
+  HandleRecord changed = **own;
   changed.profile = anchor_hash(*anchor);
   core_->overlay().ledger_sync().submit(
       make_update(changed, ledger.network(), ledger.head(), *owner, {}),
@@ -356,8 +361,8 @@ void Node::ledger_anchor(const Json& args, std::function<void(Result<Json>)> don
 void Node::handle_revoke_node(const Json& args, std::function<void(Result<Json>)> done) {
   const auto node = node_id_from_display(args.at("node").get<std::string>());
   if (!node) return done(tl::unexpected(node.error()));
-  const HandleRecord* own = core_->ledger().handle(config_.handle);
-  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  const auto own = own_record();
+  if (!own) return done(tl::unexpected(own.error()));
   auto cut_offs = core_->overlay().ends_of(*node);
   if (cut_offs.size() > limits::cut_offs_per_entry_max) cut_offs.resize(limits::cut_offs_per_entry_max);
   if (!args.contains("yes"))
@@ -368,16 +373,16 @@ void Node::handle_revoke_node(const Json& args, std::function<void(Result<Json>)
                                  to_display(*node), config_.handle, cut_offs.size())));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
-  const RevokeNodeBody body{{own->handle, own->version + 1}, *node, std::move(cut_offs)};
+  const RevokeNodeBody body{{(*own)->handle, (*own)->version + 1}, *node, std::move(cut_offs)};
   submit_entry(make_entry(body, core_->ledger().network(), core_->ledger().head(), {*owner}), std::move(done));
 }
 
 void Node::handle_cancel_recovery(std::function<void(Result<Json>)> done) {
-  const HandleRecord* own = core_->ledger().handle(config_.handle);
-  if (!own) return done(fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle)));
+  const auto own = own_record();
+  if (!own) return done(tl::unexpected(own.error()));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
-  const CancelRecoveryBody body{{own->handle, own->version + 1}};
+  const CancelRecoveryBody body{{(*own)->handle, (*own)->version + 1}};
   submit_entry(make_entry(body, core_->ledger().network(), core_->ledger().head(), {*owner}), std::move(done));
 }
 

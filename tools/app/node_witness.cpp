@@ -122,14 +122,9 @@ Result<Json> Node::witness_invite(const Json& args) const {
       return fail(Errc::exists, fmt::format("a witness runs at @{} already", name));
     set.members.push_back({key_of(admin->first), admin->first});
   }
-  set.fragile = !set.is_solid();
   if (set.members == record.witnesses.members)
     return fail(Errc::invalid, "name the homes that are to become witnesses, or --remove one");
-  if (set.fragile && set.members.size() > 1 && !args.contains("accept-fragile"))
-    return fail(Errc::not_permitted,
-                fmt::format("{} witnesses are worse than one: if any of them fails nothing is registered any more; "
-                            "have {} or more, or say --accept-fragile",
-                            set.members.size(), limits::solid_witnesses_min));
+  if (auto solid = judge_fragile(set, args); !solid) return tl::unexpected(solid.error());
   const auto members = set.members.size();
   const auto entry =
       make_entry(WitnessChangeBody{record.epoch + 1, std::move(set)}, ledger.network(), ledger.head(), {witness_key()});

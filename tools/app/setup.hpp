@@ -35,6 +35,8 @@ class OfflineStore {
 // What every way to a complete home does ---------------------------------------------------------------------------
 /// The first step that fails ends it.
 Result<void> first_error(std::initializer_list<std::function<Result<void>()>> steps);
+/// What of the keys others may see: the next owner key stands in the ledger as its hash.
+Hash next_key_hash_of(std::string_view words);
 /// Where others can dial this node, as far as it is known before it runs.
 std::vector<std::string> told_addresses(const Config& config);
 /// An interrupted `init` or `join`, perhaps of another network, may have left rows. A home that is not complete has

@@ -58,12 +58,7 @@ Result<Json> witness_succeed(const Json& args, const HandleTools& tools) {
     set.members.push_back(*witness);
   }
   if (set.members.empty()) return fail(Errc::invalid, "name the homes that are to be the witnesses from then on");
-  set.fragile = !set.is_solid();
-  if (set.fragile && set.members.size() > 1 && !args.contains("accept-fragile"))
-    return fail(Errc::not_permitted,
-                fmt::format("{} witnesses are worse than one: if any of them fails nothing is registered any more; "
-                            "have {} or more, or say --accept-fragile",
-                            set.members.size(), limits::solid_witnesses_min));
+  if (auto solid = judge_fragile(set, args); !solid) return tl::unexpected(solid.error());
 
   const auto typed = tools.read_words();
   if (!typed) return tl::unexpected(typed.error());
