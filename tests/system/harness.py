@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -51,26 +52,33 @@ def run(*command, timeout_s=TIMEOUT_S):
     return done.stdout
 
 
-def free_ports(count, kinds=(socket.SOCK_STREAM, socket.SOCK_DGRAM)):
-    """Ports that nobody holds now, for TCP and UDP; different ones."""
-    held, ports = [], []
-    try:
-        while len(ports) < count:
-            first = socket.socket(socket.AF_INET, kinds[0])
-            held.append(first)
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+def ports_of_tests():
+    """Ports below those that the system gives to outgoing connections and to who asks for any port: such a port can be
+    somebody else's between its choice and the start of the node that is to listen on it."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as known:
+        first_of_system, _ = known.read().split()
+    return range(10_000, int(first_of_system))
+
+
+held_ports = []  # abstract unix sockets, one a port: this process's, as far as other tests go, until it ends
+
+
+def free_ports(count):
+    """Ports that nobody holds, for TCP and UDP; different ones, and those of no test that runs beside this one."""
+    ports = []
+    while len(ports) < count:
+        port = random.choice(ports_of_tests())
+        with contextlib.ExitStack() as probes:
+            ours = socket.socket(socket.AF_UNIX)
             try:
-                for kind in kinds[1:]:
-                    other = socket.socket(socket.AF_INET, kind)
-                    held.append(other)
-                    other.bind(("127.0.0.1", port))
-                ports.append(port)
+                ours.bind(f"\0diot-test-port-{port}")
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    probes.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
             except OSError:
+                ours.close()
                 continue
-    finally:
-        for held_socket in held:
-            held_socket.close()
+        held_ports.append(ours)
+        ports.append(port)
     return ports
 
 
