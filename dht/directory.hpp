@@ -24,6 +24,7 @@ struct DirectoryRecord {
   NodeId signer;
   std::uint64_t seq = 0;  ///< milliseconds of the writer's clock, raised by at least one with each change
   Bytes body;
+  Bytes wire;  ///< as signed, where it was decoded
 };
 Bytes encode_directory_record(const DirectoryRecord& record, const KeyPair& signer, const NetworkId& network);
 /// Checks shape, size and signature; for kind node also that the signer is the subject.

@@ -56,6 +56,7 @@ Result<DirectoryRecord> decode_directory_record(ByteView bytes, const NetworkId&
   if (!verify(key_of(out.signer), signature, "directory", network, unsigned_bytes))
     return fail(Errc::invalid, "directory record: wrong signature");
   out.body = to_bytes(body);
+  out.wire = to_bytes(bytes);
   return out;
 }
 

@@ -271,7 +271,12 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
         else
           remote_.on_catalogue_get(id, get);
       });
-    case FrameType::catalogue: return remote_.on_catalogue(id, peer, body);
+    case FrameType::catalogue: {
+      const auto record = decode_directory_record(body, context_.network());
+      if (!record) return context_.count("catalogues refused");
+      if (equal(record->subject, as_bytes(context_.handle))) return own_.on_own_catalogue(*record);
+      return remote_.on_catalogue(id, peer, *record);
+    }
     case FrameType::channel_join:
       return with(wire::decode_channel_join(body), [&](const auto& join) {
         on_positions(id, join.channel, join.positions);

@@ -149,6 +149,10 @@ Result<ShareRecord> OwnChannels::remove(const std::string& filter) {
 
 void OwnChannels::changed() {
   rehome_retained();
+  announce_catalogue();
+}
+
+void OwnChannels::announce_catalogue() {
   make_catalogue();
   for (LinkId link : followers_) context_.links->send(link, FrameType::catalogue, {catalogue_});
   context_.turn.touch();
@@ -348,6 +352,14 @@ void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
 void OwnChannels::follow_catalogue(LinkId link) {
   if (std::ranges::find(followers_, link) == followers_.end()) followers_.push_back(link);
   context_.links->send(link, FrameType::catalogue, {catalogue_});
+}
+
+void OwnChannels::on_own_catalogue(const DirectoryRecord& record) {
+  if (record.kind != DirectoryKind::catalogue || record.signer != context_.self() || record.seq <= catalogue_seq_)
+    return;
+  catalogue_seq_ = record.seq;
+  context_.count("own catalogues of an earlier life seen");
+  announce_catalogue();
 }
 
 void OwnChannels::link_down(LinkId link) {

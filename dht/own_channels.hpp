@@ -47,6 +47,8 @@ class OwnChannels {
   void follow_catalogue(LinkId link);
   void link_down(LinkId link);
   bool has(const ChannelId& id) const { return channels_.contains(id); }
+  /// A reader has seen a later one of ours than it got: ours goes on behind it.
+  void on_own_catalogue(const DirectoryRecord& record);
   // Own records of an earlier life that a peer holds and we do not: a restored backup, a disk that failed.
   /// A peer told how far it has one of our logs. True: it has more than we, in our present life (so this process was
   /// copied), or a later life than ours (a backup on a machine whose clock is behind): ours must end.
@@ -92,6 +94,8 @@ class OwnChannels {
   /// Moves the retained values of this home to the channels that the shares now give them.
   void rehome_retained();
   void make_catalogue();
+  /// Made anew, and sent to those who follow it.
+  void announce_catalogue();
   void take(const ChannelId& id, Channel& channel, Stream stream, const Record& record, OpenRecord open);
   void form_durable(const ChannelId& id, Channel& channel);
   void form_live(const ChannelId& id, Channel& channel);

@@ -26,8 +26,7 @@ Result<void> RemoteChannels::load() {
     const auto record = decode_directory_record(value, context_.network());
     const std::string handle(as_text(key).substr(catalogue_prefix.size()));
     if (!record || as_text(record->subject) != handle) return true;
-    take_catalogue(handle, owners_[handle], *record, value, Signer::judged_before);
-    owners_[handle].stored_seq = record->seq;
+    take_catalogue(handle, owners_[handle], *record, Signer::judged_before);
     return true;
   });
 }
@@ -258,7 +257,7 @@ Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::st
 }
 
 void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record,
-                                    ByteView bytes, Signer signer) {
+                                    Signer signer) {
   const bool may_sign = signer == Signer::judged_before ? context_.ledger.handle(handle) != nullptr
                                                         : context_.speaks_for(record.signer, handle);
   if (record.kind != DirectoryKind::catalogue || !may_sign) {
@@ -271,12 +270,13 @@ void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, con
     context_.count("catalogues refused");
     return;
   }
-  const bool pass_on = !bytes.empty() && (owner.catalogue.empty() || record.seq > owner.catalogue_seq);
+  const bool newer = !owner.known || record.seq > owner.catalogue_seq;
   owner.catalogue_seq = record.seq;
-  if (!bytes.empty()) owner.catalogue = to_bytes(bytes);
+  owner.catalogue = record.wire;
   owner.shares = std::move(*shares);
   owner.known = true;
-  if (!pass_on) return;
+  if (!newer || signer == Signer::judged_before) return;
+  context_.store.put(Table::meta, catalogue_key(handle), owner.catalogue);
   for (const auto& [link, filters] : owner.for_members)
     context_.links->send(link, FrameType::catalogue, {owner.catalogue});
 }
@@ -285,7 +285,8 @@ void RemoteChannels::on_directory_record(const DirectoryRecord& record) {
   const std::string handle(as_text(record.subject));
   const auto found = owners_.find(handle);
   if (found == owners_.end() || record.seq <= found->second.catalogue_seq) return;
-  take_catalogue(handle, found->second, record, {}, Signer::of_now);
+  take_catalogue(handle, found->second, record, Signer::of_now);
+  context_.turn.touch();
   if (found->second.catalogue_seq == record.seq) recompute(handle, found->second);
 }
 
@@ -298,30 +299,26 @@ void RemoteChannels::on_catalogue_get(LinkId link, const wire::CatalogueGet& get
   }
   owner.for_members[link] = get.filters;
   ask_owners(owner, get.handle);
-  if (!owner.catalogue.empty()) context_.links->send(link, FrameType::catalogue, {owner.catalogue});
+  if (owner.known) context_.links->send(link, FrameType::catalogue, {owner.catalogue});
   recompute(get.handle, owner);
 }
 
-void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, ByteView bytes) {
-  const auto record = decode_directory_record(bytes, context_.network());
-  if (!record) return context_.count("catalogues refused");
-  const std::string handle(as_text(record->subject));
+void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const DirectoryRecord& record) {
+  const std::string handle(as_text(record.subject));
   const auto found = owners_.find(handle);
   if (found == owners_.end()) return;
   Owner& owner = found->second;
   const auto helper = owner.helpers.find(link);
   // An owner's node speaks for itself; anybody else passes on what one of them signed.
-  if (helper == owner.helpers.end() && record->signer != peer) return context_.count("catalogues refused");
-  take_catalogue(handle, owner, *record, bytes, Signer::of_now);
+  if (helper == owner.helpers.end() && record.signer != peer) return context_.count("catalogues refused");
+  take_catalogue(handle, owner, record, Signer::of_now);
+  // It was restored from a backup, and its clock is behind: with its own signature it learns how far it had come.
+  if (record.seq < owner.catalogue_seq && helper == owner.helpers.end())
+    context_.links->send(link, FrameType::catalogue, {owner.catalogue});
   if (helper == owner.helpers.end())
     owner.answered.insert(peer);
   else
     helper->second = owner.known;
-  // An older one than the DHT has shown (which gives no bytes to keep) still leads a restarted reader to its places.
-  if (record->seq > owner.stored_seq && context_.speaks_for(record->signer, handle)) {
-    context_.store.put(Table::meta, catalogue_key(handle), to_bytes(bytes));
-    owner.stored_seq = record->seq;
-  }
   context_.turn.touch();
   recompute(handle, owner);
 }

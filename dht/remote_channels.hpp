@@ -48,7 +48,7 @@ class RemoteChannels {
 
   /// A member asks for a catalogue, and to have channels carried for it.
   void on_catalogue_get(LinkId link, const wire::CatalogueGet& get);
-  void on_catalogue(LinkId link, const NodeId& peer, ByteView bytes);
+  void on_catalogue(LinkId link, const NodeId& peer, const DirectoryRecord& record);
   /// The same from the DHT.
   void on_directory_record(const DirectoryRecord& record);
   void on_heads(LinkId link, const NodeId& peer, const wire::ChannelHeads& heads);
@@ -93,8 +93,7 @@ class RemoteChannels {
     std::map<LinkId, bool> helpers;  ///< other members, asked while an owner's node is out of reach; true: answered
     Monotonic out_of_reach_since{};  ///< zero: all of the owner's nodes are linked
     std::uint64_t catalogue_seq = 0;
-    std::uint64_t stored_seq = 0;  ///< of the catalogue on disk, which leads a restarted reader to its places
-    Bytes catalogue;               ///< as signed
+    Bytes catalogue;  ///< as signed; on disk too, where it leads a restarted reader to its places
     std::map<ChannelId, ShareRecord> shares;
     bool known = false;
     bool wanted() const { return !filters.empty() || !for_members.empty(); }
@@ -146,8 +145,7 @@ class RemoteChannels {
   /// What this node took when its signer spoke for the handle stays good for it, also when that node is revoked later:
   /// so who comes back still gets from others what counts of its logs.
   enum class Signer { of_now, judged_before };
-  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record, ByteView bytes,
-                      Signer signer);
+  void take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record, Signer signer);
   Result<std::map<ChannelId, ShareRecord>> shares_in(const std::string& handle, const DirectoryRecord& record,
                                                      Signer signer) const;
   static bool wants(const Owner& owner, std::string_view filter);

@@ -615,6 +615,27 @@ TEST_F(Forwarding, WritesALifeThatReadersTakeForTheLaterOneWhateverTheClock) {
   EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2"));
 }
 
+TEST_F(Forwarding, ListsItsSharesAboveWhatReadersKnowWhateverTheClock) {
+  world.subscribe_durably(bob, "@alice/#");
+  settle();
+  const MemoryStore::Image backup = alice.store->image();
+  alice.clock->ahead_ms = 3'600'000;
+  world.kill(alice);
+  world.start(alice);
+  settle();
+  // Back to the backup, on a machine whose clock is right.
+  world.kill(alice);
+  alice.clock->ahead_ms = 0;
+  alice.store = std::make_unique<MemoryStore>(backup);
+  world.start(alice);
+  settle();
+  ASSERT_TRUE(alice.overlay->own().add("lamps/#", Preset::public_));
+  settle();
+  ASSERT_NE(bob.overlay->remote().catalogue_of("alice"), nullptr);
+  EXPECT_EQ(bob.overlay->remote().catalogue_of("alice")->size(), 2u);
+  EXPECT_EQ(alice.overlay->counters().at("own catalogues of an earlier life seen"), 1u);
+}
+
 TEST_F(Forwarding, BeginsANewLifeWhenItFindsThatItWasCopied) {
   bob.overlay->add_demand("@alice/sensors/#", false);
   settle();
