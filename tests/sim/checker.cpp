@@ -70,6 +70,7 @@ Bytes Checker::payload_of(MessageIndex message, std::size_t bytes) const {
 void Checker::sent(MessageIndex message) {
   Published& published = messages_[message];
   published.sent_again = published.sent;
+  published.sent_last = schedule_.now();
   if (std::exchange(published.sent, true)) return;
   published.sent_at = schedule_.now();
   if (published.qos != Qos::at_most_once && !published.removes) published.due = in_force(published);
@@ -78,7 +79,7 @@ void Checker::sent(MessageIndex message) {
 // Subscribers ------------------------------------------------------------------------------------------------
 
 SubscriberIndex Checker::add_subscriber(HomeIndex home, std::string name) {
-  subscribers_.push_back({home, std::move(name), {}, {}, {}});
+  subscribers_.push_back({home, std::move(name), {}, {}, {}, {}});
   return subscribers_.size() - 1;
 }
 
@@ -102,6 +103,7 @@ void Checker::delivered(SubscriberIndex index, std::string_view topic, ByteView 
     fail(Invariant::leak, fmt::format("{} got m{} on '{}'", subscriber.name, number, topic));
 
   auto& times = subscriber.got[number];
+  const Time heard = subscriber.heard.try_emplace(message.home, schedule_.now()).first->second;
   // What a subscription or a join brings of retained values may repeat what came before, and lies behind what is newer.
   if (retained) {
     ++times.replayed;
@@ -116,8 +118,10 @@ void Checker::delivered(SubscriberIndex index, std::string_view topic, ByteView 
   std::uint64_t& newest = subscriber.newest[message.stream];
   const bool two_streams = message.retain && message.qos == Qos::at_most_once && retain_may_go(message.home);
   // What was published before the subscription began and sent again afterwards is new to this subscriber alone, and
-  // MQTT wants it delivered (3.1.1 section 4.3.2: at least once), behind what came in between.
-  const bool before_its_time = message.sent_again && message.sent_at <= subscriber.since;
+  // MQTT wants it delivered (3.1.1 section 4.3.2: at least once), behind what came in between. At another home a
+  // subscription begins when its owner has heard of it.
+  const Time since = message.home == subscriber.home ? subscriber.since : heard;
+  const bool before_its_time = message.sent_again && message.sent_at <= since;
   if (message.number <= newest && !two_streams && !before_its_time && !excused(message, subscriber))
     fail(Invariant::order, fmt::format("{} got number {} of '{}' at QoS {} behind number {} (m{})", subscriber.name,
                                        message.number, topic, static_cast<int>(message.qos), newest, number));

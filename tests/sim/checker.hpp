@@ -57,7 +57,7 @@ class Checker {
     std::uint64_t number = 0;  ///< within publisher, topic, QoS and retain flag
     std::uint64_t stream = 0;  ///< numbers that combination
     bool sent = false, sent_again = false, acknowledged = false;
-    Time sent_at{};
+    Time sent_at{}, sent_last{};
     std::set<SubscriberIndex> due;  ///< who must get it, once it is acknowledged
   };
   MessageIndex publish(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos, bool retain,
@@ -80,12 +80,16 @@ class Checker {
     std::map<MessageIndex, Times> got;
     std::map<std::uint64_t, std::uint64_t> newest;  ///< by stream
     Time since{};                                   ///< the newest of its subscriptions
+    std::map<HomeIndex, Time> heard;                ///< the first that came of it since then from each home
   };
   SubscriberIndex add_subscriber(HomeIndex home, std::string name);
   /// `topic` as the client sees it, in local names of its home's handle.
   void delivered(SubscriberIndex subscriber, std::string_view topic, ByteView payload, Qos qos, bool retained);
   /// SUBACK came.
-  void subscribed(SubscriberIndex subscriber) { subscribers_[subscriber].since = schedule_.now(); }
+  void subscribed(SubscriberIndex subscriber) {
+    subscribers_[subscriber].since = schedule_.now();
+    subscribers_[subscriber].heard.clear();
+  }
   /// It unsubscribed: what it has not got yet it need not get.
   void excuse(SubscriberIndex subscriber);
 

@@ -590,9 +590,14 @@ void World::check_retained() {
     const MessagePtr value = value_at(owner, topic.name);
     if (const auto last = acknowledged.find({owner.index, topic.name}); last != acknowledged.end()) {
       bool good = false;
-      for (MessageIndex at = last->second; at < checker.count(); ++at) {
+      const auto& newest = checker.message(last->second);
+      for (MessageIndex at = 0; at < checker.count(); ++at) {
         const auto& message = checker.message(at);
-        if (message.home == owner.index && message.topic == topic.name && message.retain)
+        // An earlier one of QoS 1 that was sent again is taken again, also behind one of QoS 2 that was known already.
+        const bool again =
+            message.sent_again && message.qos == Qos::at_least_once && message.sent_last >= newest.sent_at;
+        if (message.home == owner.index && message.topic == topic.name && message.retain &&
+            (at >= last->second || again))
           good =
               good || (value ? !message.removes && equal(value->payload, checker.payload_of(at, value->payload.size()))
                              : message.removes);
