@@ -1,7 +1,5 @@
 #include "bridge/broker.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include "core/limits.hpp"
 
 namespace diot {
@@ -69,6 +67,7 @@ Broker::Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPor
       turn_(turn),
       clock_(clock),
       random_(random),
+      notices_(clock),
       started_(clock.monotonic()),
       spool_(store, clock),
       scram_secret_(random.id<Seed>()) {}

@@ -19,6 +19,7 @@
 
 #include "bridge/authenticator.hpp"
 #include "bridge/client_connection.hpp"
+#include "bridge/notices.hpp"
 #include "bridge/packet.hpp"
 #include "bridge/session.hpp"
 #include "bridge/spool.hpp"
@@ -147,7 +148,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   // broker_connect.cpp: sessions begin and end
   void on_connect(ClientConnection& connection, const RawPacket& packet);
   void accept_connect(ClientConnection& connection, Connect connect, std::string user, Bytes last_proof = {});
-  void refuse_connect(ClientConnection& connection, Reason reason, std::string_view why);
+  /// `who` it said it is, for the log.
+  void refuse_connect(ClientConnection& connection, Reason reason, std::string_view why, std::string_view who = {});
   Session* find_session(std::string_view client_id);
   Session* begin_session(const Connect& connect, const std::string& client_id, bool& present, bool& wiped);
   Session* renew_session(Session& old, std::uint32_t expiry_seconds);
@@ -168,7 +170,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void begin_scram(ClientConnection& connection, const std::optional<Bytes>& client_first);
   void take_client_first(ClientConnection& connection, ByteView client_first);
   void take_client_final(ClientConnection& connection, ByteView client_final);
-  void refuse_login(ClientConnection& connection, Reason reason, std::string_view why);
+  void refuse_login(ClientConnection& connection, Reason reason, std::string_view why, std::string_view who = {});
   void send_auth(ClientConnection& connection, Reason reason, Bytes data);
   bool may(const Session& session, Access access, std::string_view topic) const;
 
@@ -220,6 +222,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Turn& turn_;
   const Clock& clock_;
   Random& random_;
+  Notices notices_;
   const Monotonic started_;
 
   Spool spool_;

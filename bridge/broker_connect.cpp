@@ -153,8 +153,9 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
 }
 
 /// Before a connection is accepted nothing but a CONNACK may tell it why not.
-void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::string_view why) {
-  spdlog::debug("mqtt: {} refused: {}", connection.peer.address, why);
+void Broker::refuse_connect(ClientConnection& connection, Reason reason, std::string_view why, std::string_view who) {
+  notices_.say(fmt::format("mqtt: {}{}{} is refused ({:#04x}): {}", who, who.empty() ? "" : " at ",
+                           connection.peer.address, static_cast<int>(reason), why));
   // A CONNECT of 3.1 or 3.1.1 that is malformed is not answered at all (section 3.1.4 there).
   const bool broken = reason == Reason::malformed_packet || reason == Reason::protocol_error ||
                       reason == Reason::payload_format_invalid;
@@ -251,8 +252,10 @@ void Broker::on_disconnect(ClientConnection& connection, const RawPacket& packet
 
 void Broker::kick(ClientConnection& connection, Reason reason, std::string_view why) {
   if (connection.closed) return;
-  spdlog::debug("mqtt: {} ({}) is disconnected: {}", connection.session ? connection.session->client_id : "?",
-                connection.peer.address, why);
+  if (reason != Reason::server_shutting_down)
+    notices_.say(fmt::format("mqtt: {} at {} is disconnected ({:#04x}): {}",
+                             connection.session ? connection.session->client_id : "a client", connection.peer.address,
+                             static_cast<int>(reason), why));
   const bool ours = reason == Reason::session_taken_over || reason == Reason::server_shutting_down ||
                     reason == Reason::keep_alive_timeout;
   if (!ours) ++counts_.violations;

@@ -1,6 +1,6 @@
 // Who is it? User name and password, and enhanced authentication (MQTT 5.0 section 4.12).
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include "bridge/broker.hpp"
 
@@ -29,7 +29,12 @@ void Broker::log_in(ClientConnection& connection, Connect connect) {
 
 void Broker::on_verdict(ClientConnection& connection, Authenticator::Verdict verdict) {
   const auto login = std::exchange(connection.login, nullptr);
-  if (is_failure(verdict.reason)) return refuse_connect(connection, verdict.reason, "the login was refused");
+  if (is_failure(verdict.reason)) {
+    const Connect& asked = *login->connect;
+    return refuse_connect(connection, verdict.reason, "the login was refused",
+                          asked.user_name ? fmt::format("{} as user {}", asked.client_id, *asked.user_name)
+                                          : fmt::format("{} without a user name", asked.client_id));
+  }
   accept_connect(connection, std::move(*login->connect), std::move(verdict.user));
   if (!connection.closed) resume(connection);
 }
@@ -83,7 +88,7 @@ void Broker::take_client_first(ClientConnection& connection, ByteView client_fir
   auto credentials = authenticator_.scram_credentials(connection.peer, login.user);
   if (!credentials) {
     if (credentials.error() != Reason::bad_user_name_or_password)
-      return refuse_login(connection, credentials.error(), "the login was refused");
+      return refuse_login(connection, credentials.error(), "the login was refused", "user " + login.user);
     // Steps like those of a user that exists, always the same for one name, to an end that nobody reaches.
     login.unknown = true;
     credentials.emplace();
@@ -99,7 +104,8 @@ void Broker::take_client_final(ClientConnection& connection, ByteView client_fin
   auto proof = login->scram->finish(client_final);
   if (!proof || login->unknown) {
     authenticator_.scram_failed(connection.peer, login->user);
-    return refuse_login(connection, Reason::not_authorized, "the user name or the password is wrong");
+    return refuse_login(connection, Reason::not_authorized, "the user name or the password is wrong",
+                        "user " + login->user);
   }
   if (login->connect) return accept_connect(connection, std::move(*login->connect), login->user, *std::move(proof));
   if (login->user != connection.session->user)
@@ -107,9 +113,8 @@ void Broker::take_client_final(ClientConnection& connection, ByteView client_fin
   send_auth(connection, Reason::success, *std::move(proof));
 }
 
-void Broker::refuse_login(ClientConnection& connection, Reason reason, std::string_view why) {
-  spdlog::debug("mqtt: {} failed to authenticate: {}", connection.peer.address, why);
-  if (!connection.accepted) return refuse_connect(connection, reason, why);
+void Broker::refuse_login(ClientConnection& connection, Reason reason, std::string_view why, std::string_view who) {
+  if (!connection.accepted) return refuse_connect(connection, reason, why, who);
   // Of all the reasons DISCONNECT knows this one (table 3-13).
   kick(connection, Reason::not_authorized, why);
 }

@@ -1,7 +1,5 @@
 // Messages come in, are routed and go out (MQTT 5.0 sections 3.3, 4.3).
 
-#include <spdlog/spdlog.h>
-
 #include "bridge/broker.hpp"
 #include "core/limits.hpp"
 #include "core/topic.hpp"
