@@ -25,7 +25,7 @@ struct DhtTiming {
   Duration find_max{10'000};           ///< … and is done after this, whatever is still under way
   Duration contact_retry_min{1'000};   ///< while no node answers: doubled with each round …
   Duration contact_retry_max{30'000};  ///< … up to this
-  Duration contact_refresh{300'000};   ///< while nodes answer, so that the halves of a split network meet again
+  Duration contact_refresh{60'000};    ///< while nodes answer, so that the halves of a split network meet again
   Duration silence_max{60'000};        ///< without a datagram: nodes are asked …
   Duration silence_grace{10'000};      ///< … and given so long to answer before it counts as an outage
   Duration outage_after{10'000};       ///< without a good node, having had one

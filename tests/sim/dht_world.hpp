@@ -51,9 +51,9 @@ class DhtWorld {
   ~DhtWorld();
   DhtReport run();
 
-  /// How long the finding may take, at most. The halves of a network that was split ask each other every 5 minutes
+  /// How long the finding may take, at most. The halves of a network that was split ask each other every minute
   /// (DhtTiming::contact_refresh).
-  static constexpr Time healed_max = 400s, renewed_max = 60s, joined_max = 60s;
+  static constexpr Time healed_max = 160s, renewed_max = 60s, joined_max = 60s;
 
  private:
   struct Home;
