@@ -56,7 +56,8 @@ TEST_F(InTheLog, ClientsCauseSomeLinesAtOnceAndOneASecond) {
 TEST_F(InTheLog, WhoIsRefusedOrThrownOutIsNamedWithTheReason) {
   World world;
   TestClient stranger(world), client(world);
-  stranger.send_hex("10 0f 0004 4d515454 09 02 003c 0003 616263");  // level 9
+  stranger.open();
+  stranger.send_hex("10 0e 0004 4d515454 06 02 003c 00 0001 61");  // MQTT 6
   EXPECT_THAT(taken(), HasSubstr("is refused (0x84): MQTT 3.1, 3.1.1 and 5.0 are spoken here"));
   client.connect("lamp");
   client.connect("lamp");
