@@ -53,7 +53,7 @@ class DhtWorld {
 
   /// How long the finding may take, at most. The halves of a network that was split ask each other every minute
   /// (DhtTiming::contact_refresh).
-  static constexpr Time healed_max = 160s, renewed_max = 60s, joined_max = 60s;
+  static constexpr Time healed_max = 240s, renewed_max = 60s, joined_max = 60s;
 
  private:
   struct Home;
