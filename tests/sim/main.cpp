@@ -1,6 +1,7 @@
 // tools/sim: many seeds of the simulated world, or one of them again.
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <charconv>
 #include <chrono>
@@ -120,6 +121,7 @@ int run_dhts(diot::sim::DhtOptions options, std::uint64_t seeds) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  spdlog::set_level(spdlog::level::warn);  // the nodes', beside what this program says
   std::uint64_t seeds = 1;
   bool ledger = false, dht = false;
   diot::sim::Options options;
