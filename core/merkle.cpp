@@ -14,15 +14,16 @@ static constexpr std::array<std::uint8_t, 1> leaf_prefix{0}, node_prefix{1};
 Hash merkle_leaf(ByteView data) { return sha256({leaf_prefix, data}); }
 Hash merkle_node(const Hash& left, const Hash& right) { return sha256({node_prefix, left, right}); }
 
-void MerkleFrontier::append(const Hash& leaf) {
-  Hash root = leaf;
-  // As in adding one to a binary number: each one bit at the low end is a complete subtree that this leaf doubles.
-  for (auto bits = size_; bits & 1; bits >>= 1) {
+void MerkleFrontier::append(const Hash& subtree, std::uint64_t leaves) {
+  expect(std::has_single_bit(leaves) && size_ % leaves == 0, "a subtree that does not fit behind the leaves");
+  Hash root = subtree;
+  // As in adding one to a binary number: each one bit at the low end is a complete subtree that this one doubles.
+  for (auto bits = size_ / leaves; bits & 1; bits >>= 1) {
     root = merkle_node(roots_.back(), root);
     roots_.pop_back();
   }
   roots_.push_back(root);
-  ++size_;
+  size_ += leaves;
 }
 
 Hash MerkleFrontier::root() const {

@@ -43,7 +43,9 @@ bool merkle_consistent(std::uint64_t old_size, const Hash& old_root, std::uint64
 /// An append-only tree of which only the frontier is kept: O(log n) memory.
 class MerkleFrontier {
  public:
-  void append(const Hash& leaf);
+  void append(const Hash& leaf) { append(leaf, 1); }
+  /// The root of a complete subtree over so many leaves, a power of two that divides size().
+  void append(const Hash& root, std::uint64_t leaves);
   std::uint64_t size() const { return size_; }
   Hash root() const;
 

@@ -21,7 +21,8 @@ constexpr std::size_t double_votes_max = 100;
 
 }  // namespace
 
-LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed)
+LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed,
+                       const CatchUpBounds& catch_up)
     : context_(context),
       key_(witness),
       changed_(std::move(changed)),
@@ -36,7 +37,13 @@ LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::fun
                for (const auto& lie : double_votes_in(fork, context_.ledger.witnesses_at(fork.height()).keys()))
                  blame(lie);
              }),
-      cosignatures_(context, witness) {
+      cosignatures_(context, witness),
+      catch_up_(context, catch_up, peers_,
+                LedgerCatchUp::Calls{[this](LinkId link) {
+                                       head_moved({});
+                                       ask(link, context_.ledger.head().height + 1);
+                                     },
+                                     [this](LinkId link) { ask(link, context_.ledger.head().height + 1); }}) {
   if (!witness) return;
   witness_.emplace(
       context_, *witness, pool_,
@@ -138,6 +145,7 @@ void LedgerSync::link_up(LinkId link, const NodeId& peer, const Hello& hello, Li
 void LedgerSync::link_down(LinkId link) {
   peers_.erase(link);
   asked_.erase(link);
+  catch_up_.link_down(link);
   members_.erase(link);
   witnesses_.erase(link);
   if (witness_) witness_->link_down(link);
@@ -172,6 +180,8 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
       return with(wire::decode_submitted(body), [&](const auto& submitted) { on_submitted(link, submitted); });
     case FrameType::entries:
       return with(wire::decode_entries(body), [&](const auto& entries) { on_entries(link, entries); });
+    case FrameType::ledger_ask: return catch_up_.on_ask(link, body);
+    case FrameType::ledger_part: return catch_up_.on_part(link, body), true;
     case FrameType::proposal:
       if (witness_) witness_->on_proposal(link, body);
       return true;
@@ -219,6 +229,7 @@ void LedgerSync::on_head(LinkId link, const Checkpoint& head) {
     const auto member = members_.find(link);
     return member == members_.end() ? void() : forks_.suspect(link, member->second.node, head.height);
   }
+  if (catch_up_.on_head(head.height)) return;
   if (head.height > context_.ledger.head().height) ask(link, context_.ledger.head().height + 1);
 }
 
@@ -230,7 +241,11 @@ void LedgerSync::ask(LinkId link, std::uint64_t height) {
 void LedgerSync::on_get(LinkId link, std::uint64_t from_height) {
   std::vector<Bytes> blocks;
   std::size_t bytes = 0;
-  auto scanned = context_.store.scan(Table::block, block_key(from_height), {}, [&](ByteView, ByteView block) {
+  Bytes next;
+  // Where the blocks before were never here, the first ones that are: the peer sees what is missing.
+  auto scanned = context_.store.scan(Table::block, block_key(from_height), {}, [&](ByteView key, ByteView block) {
+    if (!next.empty() && !equal(key, next)) return false;
+    next = block_key(ByteReader(key).u64() + 1);
     blocks.push_back(to_bytes(block));
     bytes += block.size();
     return bytes < blocks_bytes_max;
@@ -258,6 +273,7 @@ void LedgerSync::on_blocks(LinkId link, const std::vector<ByteView>& blocks) {
       break;
     }
     const Checkpoint head = context_.ledger.head();
+    if (view->header.height > head.height + 1) return catch_up_.on_missing();
     if (auto appended = context_.ledger.append(block); !appended) {
       context_.count("blocks refused");
       const auto member = members_.find(link);
@@ -274,8 +290,7 @@ void LedgerSync::on_blocks(LinkId link, const std::vector<ByteView>& blocks) {
 }
 
 void LedgerSync::adopted(const Bytes& block) {
-  const Checkpoint head = context_.ledger.head();
-  context_.store.put(Table::block, block_key(head.height), block);
+  context_.store.put(Table::block, block_key(context_.ledger.head().height), block);
   context_.turn.touch();
   std::vector<Committed> committed;
   if (!pool_.empty()) {
@@ -283,6 +298,11 @@ void LedgerSync::adopted(const Bytes& block) {
     for (const auto& entry : view->entries)
       for (auto& done : pool_.take(merkle_leaf(entry))) committed.push_back(std::move(done));
   }
+  head_moved(std::move(committed));
+}
+
+void LedgerSync::head_moved(std::vector<Committed> committed) {
+  const Checkpoint head = context_.ledger.head();
   // Told when it is on disk: what was announced is never taken back.
   context_.store.when_durable([this, head, committed = std::move(committed)] {
     durable_head_ = head;
@@ -353,6 +373,7 @@ LedgerSync::Status LedgerSync::status() const {
   }
   out.in_reach = std::min(out.witnesses, witnesses_.size() + (out.witness && out.refusal.empty() ? 1 : 0));
   out.waiting = pool_.items().size();
+  out.step = catch_up_.step();
   return out;
 }
 
@@ -373,6 +394,7 @@ void LedgerSync::tick() {
   compare();
   forks_.tick();
   succession_.tick();
+  catch_up_.tick();
   if (!accusations_.empty()) accuse();
   const auto over =
       witness ? fmt::format("the witnesses did not agree within 20 s ({}); the entry stays with them", status().text())

@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "core/ledger/storage.hpp"
 #include "dht/context.hpp"
 #include "dht/cosignatures.hpp"
 #include "dht/entry_pool.hpp"
 #include "dht/fork_watch.hpp"
+#include "dht/ledger_catch_up.hpp"
 #include "dht/submit_rate.hpp"
 #include "dht/succession_sync.hpp"
 #include "dht/wire.hpp"
@@ -22,7 +24,8 @@ namespace diot {
 class LedgerSync {
  public:
   /// `witness`: the key with which this node decides blocks, if it is or was one of the network's witnesses.
-  LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed);
+  LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed,
+             const CatchUpBounds& catch_up = {});
   /// Reads what a witness remembers.
   void load();
 
@@ -64,6 +67,7 @@ class LedgerSync {
     bool agreeing = false;  ///< a block is being agreed upon, in this round:
     std::uint32_t round = 0;
     std::size_t waiting = 0;  ///< entries
+    std::string step;         ///< of taking the ledger over at its newest block, while that is under way
     /// "3 of 4 witnesses are needed, 2 are in reach".
     std::string text() const;
   };
@@ -101,6 +105,7 @@ class LedgerSync {
   void decide_alone(bool may_be_empty);
   void on_decided(const Bytes& block);
   void adopted(const Bytes& block);
+  void head_moved(std::vector<Committed> committed);
   void ask(LinkId link, std::uint64_t height);
   void tell_head(LinkId link);
   void compare();
@@ -129,6 +134,7 @@ class LedgerSync {
   Cosignatures cosignatures_;
   SubmitRate rate_;
   std::map<LinkId, Checkpoint> peers_;
+  LedgerCatchUp catch_up_;
   std::map<LinkId, Member> members_;
   std::set<LinkId> witnesses_;         ///< links to nodes that are witnesses, or will be
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way
@@ -146,12 +152,5 @@ std::vector<Witness> present_and_coming(const Ledger& ledger);
 
 /// Bit in Hello::features: this node is a witness.
 inline constexpr std::uint64_t feature_witness = 1;
-
-/// Table::block's key.
-inline Bytes block_key(std::uint64_t height) {
-  Bytes key;
-  ByteWriter(key).u64(height);
-  return key;
-}
 
 }  // namespace diot

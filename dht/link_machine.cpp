@@ -27,6 +27,8 @@ bool is_known(FrameType type) {
     case FrameType::agreement_state:
     case FrameType::succession:
     case FrameType::cosignature:
+    case FrameType::ledger_ask:
+    case FrameType::ledger_part:
     case FrameType::enrol:
     case FrameType::welcome:
     case FrameType::catalogue_get:

@@ -55,7 +55,8 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
       logs_(context_),
       own_(context_, logs_),
       remote_(context_, logs_),
-      ledger_sync_(context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }),
+      ledger_sync_(
+          context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }, config_.catch_up),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
   logs_.on_damage = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
@@ -245,7 +246,8 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
   if (link.kind == LinkClass::enrolling) {
     // A stranger may spend an invite, read the ledger once it has proved that it holds one, and submit.
     if (type == FrameType::enrol) return enrol(id, link, body);
-    if (!link.enrolled || (type != FrameType::ledger_get && type != FrameType::submit)) {
+    if (!link.enrolled ||
+        (type != FrameType::ledger_get && type != FrameType::ledger_ask && type != FrameType::submit)) {
       context_.count("frames of strangers");
       return context_.links->close(id, "not permitted: this node's key is not in the ledger here");
     }
@@ -262,6 +264,8 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
     case FrameType::agreement_state:
     case FrameType::succession:
     case FrameType::cosignature:
+    case FrameType::ledger_ask:
+    case FrameType::ledger_part:
       if (!ledger_sync_.on_frame(id, type, body)) malformed();
       return;
     case FrameType::catalogue_get:
@@ -393,7 +397,7 @@ Result<void> Overlay::check_enrolment(const Link& link, ByteView body) const {
   if (context_.ledger.handle_of(link.peer)) return {};
   if (grant->expiry < std::max(context_.clock.wall_ms(), context_.ledger.head_time()))
     return fail(Errc::not_permitted, "the invite has expired; ask for a new one (`diot invite`)");
-  if (context_.ledger.uses_of(grant->token) >= grant->uses)
+  if (context_.ledger.uses_of(grant->id) >= grant->uses)
     return fail(Errc::exists, "the invite has been used already; ask for a new one (`diot invite`)");
   return {};
 }

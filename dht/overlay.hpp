@@ -32,6 +32,7 @@ struct OverlayConfig {
   Bytes genesis;
   DhtKey dht_key;
   std::optional<KeyPair> witness;
+  CatchUpBounds catch_up = {};
 };
 
 class Overlay final : public OverlayPort, public LinkEvents {

@@ -36,6 +36,8 @@ enum class FrameType : std::uint8_t {
   agreement_state = 26,
   succession = 27,
   cosignature = 28,
+  ledger_ask = 29,
+  ledger_part = 30,
   catalogue_get = 32,
   catalogue = 33,
   channel_join = 40,

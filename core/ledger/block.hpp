@@ -27,6 +27,15 @@ struct BlockHeader {
   Hash next_witnesses;        ///< … and the next one: a light proof follows changes of the set by headers alone
 };
 
+/// What every node remembers of each block.
+struct PastBlock {
+  Hash hash;
+  WallMs time = 0;
+  std::uint64_t entries = 0;  ///< in the log, this block's included
+
+  static PastBlock of(const BlockHeader& header, const Hash& hash) { return {hash, header.time, header.entries}; }
+};
+
 struct BlockView {
   BlockHeader header;
   Hash hash;  ///< SHA-256 of the header's bytes

@@ -22,7 +22,7 @@ LedgerState::LedgerState(Genesis from, const NetworkId& id, const Hash& genesis_
       network(id),
       record(initial_record(genesis)),
       witnesses{{1, record.witnesses}},
-      blocks{{genesis_hash, genesis.time}} {}
+      blocks{{genesis_hash, genesis.time, 0}} {}
 
 const WitnessSet& LedgerState::witnesses_at(std::uint64_t at) const {
   return std::prev(witnesses.upper_bound(std::max<std::uint64_t>(at, 1)))->second;
@@ -35,7 +35,7 @@ LedgerDraft::LedgerDraft(const LedgerState& base, WallMs time, GoodStamps* good_
       handles_(base.handles),
       of_node_(base.of_node),
       looks_(base.looks),
-      token_uses_(base.token_uses),
+      grant_uses_(base.grant_uses),
       invited_(base.invited),
       changes_(base.changes),
       cut_offs_(base.cut_offs),
@@ -71,14 +71,13 @@ void LedgerDraft::finish() {
   }
 }
 
-/// When time alone changes the handle next; 0 = never.
-static WallMs timer_of(const HandleRecord& record) {
+WallMs timer_of(const HandleRecord& record) {
   const auto free = record.free_from();
   if (!record.recovery) return free;
   return free == 0 ? record.recovery->due : std::min(free, record.recovery->due);
 }
 
-void LedgerDraft::commit(LedgerState& state, const Hash& block) {
+void LedgerDraft::commit(LedgerState& state, const PastBlock& block) {
   for (const auto& [handle, record] : handles_.changes()) {
     if (const auto before = state.handles.find(handle); before != state.handles.end())
       state.timers.erase({timer_of(before->second), handle});
@@ -87,14 +86,14 @@ void LedgerDraft::commit(LedgerState& state, const Hash& block) {
   handles_.commit(state.handles);
   of_node_.commit(state.of_node);
   looks_.commit(state.looks);
-  token_uses_.commit(state.token_uses);
+  grant_uses_.commit(state.grant_uses);
   invited_.commit(state.invited);
   changes_.commit(state.changes);
   cut_offs_.commit(state.cut_offs);
   state.record = std::move(record_);
   if (replaced_) state.replaced[height()] = std::move(*replaced_);
   for (auto& [from, witnesses] : new_witnesses_) state.witnesses.insert_or_assign(from, std::move(witnesses));
-  state.blocks.push_back({block, time_});
+  state.blocks.push_back(block);
 }
 
 // Looking things up, brought up to the block's time -----------------------------------------------------------------
@@ -174,18 +173,24 @@ Result<void> LedgerDraft::check_recent(const Entry& entry) const {
     if (recent == Checkpoint{}) return {};
     return fail(Errc::invalid, "a founding entry names no checkpoint");
   }
-  if (recent.height >= base_.blocks.size() || base_.blocks[recent.height].hash != recent.block)
+  const bool of_witnesses = std::holds_alternative<WitnessChangeBody>(entry.body);
+  const auto fresh =
+      check_age(recent, of_witnesses ? limits::witness_checkpoint_age_max : limits::entry_checkpoint_age_max);
+  if (fresh) return {};
+  if (fresh.error().code == Errc::not_found)
     return fail(Errc::invalid,
                 fmt::format("the entry names block {}, which is not in this ledger: it was made for another "
                             "network, or from a ledger that is ahead of this one",
                             recent.height));
-  if (recent.height == base_.height()) return {};
-  const bool of_witnesses = std::holds_alternative<WitnessChangeBody>(entry.body);
-  const auto age_max =
-      of_witnesses ? ms_of(limits::witness_checkpoint_age_max) : ms_of(limits::entry_checkpoint_age_max);
-  if (base_.blocks[recent.height + 1].time + age_max < time_)
-    return fail(Errc::invalid, fmt::format("the entry is too old: it was made at block {}, over {} ago; make it again",
-                                           recent.height, of_witnesses ? "an hour" : "14 days"));
+  return fail(Errc::invalid, fmt::format("the entry is too old: it was made at block {}, over {} ago; make it again",
+                                         recent.height, of_witnesses ? "an hour" : "14 days"));
+}
+
+Result<void> LedgerDraft::check_age(const Checkpoint& checkpoint, std::chrono::milliseconds age_max) const {
+  const auto& [height, hash] = checkpoint;
+  if (height >= base_.blocks.size() || base_.blocks[height].hash != hash) return fail(Errc::not_found, "no such block");
+  if (height != base_.height() && base_.blocks[height + 1].time + ms_of(age_max) < time_)
+    return fail(Errc::timed_out, "too old");
   return {};
 }
 

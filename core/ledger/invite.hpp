@@ -23,6 +23,7 @@ struct Grant {
   WallMs expiry = 0;       ///< block time
   Checkpoint pinned;       ///< a block that the joining node must find in the chain
   NodeId signer;
+  Hash id = {};  ///< SHA-256 of what is signed; set by decode_grant
 };
 Bytes encode_grant(const Grant& grant, const KeyPair& signer);
 /// Shape, and the signer's signature. Whether the signer may invite is the ledger's to say.

@@ -6,8 +6,11 @@
 #include <chrono>
 #include <set>
 
+#include "core/ledger/header_chain.hpp"
 #include "core/ledger/limits.hpp"
+#include "core/ledger/snapshot.hpp"
 #include "core/ledger/state.hpp"
+#include "core/ledger/tiles.hpp"
 #include "core/ledger/work_stamp.hpp"
 #include "core/merkle.hpp"
 
@@ -21,9 +24,11 @@ static_assert(limits::genesis_bytes_max + block_overhead_max <= limits::block_by
 struct Ledger::Impl {
   Impl(Genesis genesis, const NetworkId& network, const Hash& genesis_hash)
       : state(std::move(genesis), network, genesis_hash), log_root(log.root()), map_root(map.root()) {}
+  Impl(LedgerState from, LogTiles entries);
 
   LedgerState state;
   MerkleFrontier log;  ///< over the entries' hashes
+  LogTiles tiles;      ///< the same
   SparseMap map;       ///< SHA-256(handle) → SHA-256(record), and the network record once anything changed it
   Hash log_root, map_root;
   std::vector<PublicKey> witnesses = state.record.witnesses.keys();  ///< decide the next block
@@ -59,13 +64,13 @@ struct Ledger::Impl {
   void put(const std::string& handle, const HandleRecord* record) {
     const auto key = sha256(as_bytes(handle));
     if (record)
-      map.set(key, sha256(encode_handle(*record)));
+      map.set(key, sha256(encode_handle(*record)), handle);
     else
       map.erase(key);
   }
   void put(const NetworkRecord& record) {
     if (record.epoch != 0 || !record.liars.empty())
-      map.set(network_record_key(), sha256(encode_network(record)));
+      map.set(network_record_key(), sha256(encode_network(record)), std::string(network_record_name));
     else
       map.erase(network_record_key());
   }
@@ -88,6 +93,23 @@ Ledger::Ledger(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger& Ledger::operator=(Ledger&&) noexcept = default;
 Ledger::~Ledger() = default;
+
+Ledger::Impl::Impl(LedgerState from, LogTiles entries)
+    : state(std::move(from)), log(entries.frontier()), tiles(std::move(entries)), log_root(log.root()) {
+  for (const auto& [handle, record] : state.handles) put(handle, &record);
+  put(state.record);
+  map_root = map.root();
+}
+
+Result<Ledger> Ledger::from_snapshot(const Ledger& of, const LedgerSnapshot& snapshot) {
+  auto restored = restore(LedgerState(of.genesis(), of.network(), of.blocks()[0].hash), snapshot);
+  if (!restored) return tl::unexpected(restored.error());
+  const auto [map_root, log_root] = std::pair(restored->map_root, restored->log_root);
+  Ledger out(std::make_unique<Impl>(std::move(restored->state), std::move(restored->log)));
+  if (out.map_root() != map_root) return fail(Errc::invalid, "the records are not those that the block stands for");
+  if (out.log_root() != log_root) return fail(Errc::invalid, "the entries are not those that the block stands for");
+  return out;
+}
 
 Result<Ledger> Ledger::from_genesis(ByteView bytes) {
   auto genesis = decode_genesis(bytes);
@@ -133,18 +155,29 @@ WriterRight Ledger::right_to_write(std::string_view name, const NodeId& writer, 
   if (!record) return {};
   if (record->role_of(writer)) return {WriterRight::Extent::all, {}};
   if (!record->is_revoked(writer)) return {};
-  const auto of_handle = impl_->state.cut_offs.find(record->handle);
-  if (of_handle == impl_->state.cut_offs.end()) return {};
-  const auto of_node = of_handle->second.find(writer);
-  if (of_node == of_handle->second.end()) return {};
-  const auto at = std::ranges::lower_bound(of_node->second, channel, {}, &CutOff::channel);
-  if (at == of_node->second.end() || at->channel != channel) return {};
+  const auto* ends = cut_offs(name, writer);
+  if (!ends) return {};
+  const auto at = std::ranges::lower_bound(*ends, channel, {}, &CutOff::channel);
+  if (at == ends->end() || at->channel != channel) return {};
   return {WriterRight::Extent::up_to, at->last};
 }
-std::uint32_t Ledger::uses_of(const PublicKey& token) const {
-  const auto at = impl_->state.token_uses.find(token);
-  return at == impl_->state.token_uses.end() ? 0 : at->second;
+const CutOffs* Ledger::cut_offs(std::string_view name, const NodeId& node) const {
+  const auto* record = handle(name);
+  if (!record) return nullptr;
+  const auto of_handle = impl_->state.cut_offs.find(record->handle);
+  if (of_handle == impl_->state.cut_offs.end()) return nullptr;
+  const auto of_node = of_handle->second.find(node);
+  return of_node == of_handle->second.end() ? nullptr : &of_node->second;
 }
+std::uint32_t Ledger::uses_of(const Hash& grant) const {
+  const auto at = impl_->state.grant_uses.find(grant);
+  return at == impl_->state.grant_uses.end() ? 0 : at->second;
+}
+const std::vector<PastBlock>& Ledger::blocks() const { return impl_->state.blocks; }
+const std::map<std::uint64_t, WitnessSet>& Ledger::witness_history() const { return impl_->state.witnesses; }
+const std::map<std::uint64_t, WitnessSet>& Ledger::replaced_witnesses() const { return impl_->state.replaced; }
+const SparseMap& Ledger::map() const { return impl_->map; }
+const std::vector<Hash>& Ledger::tiles() const { return impl_->tiles.full; }
 std::optional<Hash> Ledger::block_at(std::uint64_t height) const {
   if (height > impl_->state.height()) return std::nullopt;
   return impl_->state.blocks[height].hash;
@@ -213,13 +246,6 @@ static std::optional<Entry> succession_of(const std::vector<Bytes>& entries) {
   if (!entry || !std::holds_alternative<SuccessionBody>(entry->body)) return std::nullopt;
   return std::move(*entry);
 }
-/// Of such a block the new witnesses; of any other those that are in office.
-static std::optional<std::vector<PublicKey>> successors(const std::vector<Bytes>& entries) {
-  const auto entry = succession_of(entries);
-  if (!entry) return std::nullopt;
-  return std::get<SuccessionBody>(entry->body).witnesses.keys();
-}
-
 Result<void> Ledger::Impl::append(const BlockView& block, StampCheck stamps) {
   const auto deciders = successors(block.entries).value_or(witnesses);
   if (auto valid = check_header(block.header, block.entries.size(), deciders); !valid) return valid;
@@ -234,7 +260,8 @@ Result<void> Ledger::Impl::append(const BlockView& block, StampCheck stamps) {
       return valid;
     }
   }
-  judged->draft.commit(state, block.hash);
+  judged->draft.commit(state, PastBlock::of(block.header, block.hash));
+  for (const auto& entry : block.entries) tiles.append(merkle_leaf(entry));
   witnesses = state.record.witnesses.keys();
   log = std::move(judged->log_after);
   judged.reset();

@@ -47,6 +47,8 @@ struct WriterRight {
   }
 };
 
+struct LedgerSnapshot;
+
 /// Whether the work of stamps is checked once more in blocks that were judged before.
 enum class StampCheck : std::uint8_t { all, none };
 
@@ -56,6 +58,10 @@ class Ledger {
   /// Starts from the genesis alone (height 0). Keeps the bytes' hash only. Errc::not_available for rules that this
   /// program does not know.
   static Result<Ledger> from_genesis(ByteView genesis);
+  /// Starts from the state at a block, of which the header is believed and everything else is checked against it.
+  /// Errc::invalid names what does not fit.
+  /// `of`: any ledger of the network.
+  static Result<Ledger> from_snapshot(const Ledger& of, const LedgerSnapshot& snapshot);
   Ledger(Ledger&&) noexcept;
   Ledger& operator=(Ledger&&) noexcept;
   ~Ledger();
@@ -122,10 +128,22 @@ class Ledger {
   const Handles& handles() const;
   /// What `writer` may say in `channel`, which is one of `handle`'s.
   WriterRight right_to_write(std::string_view handle, const NodeId& writer, const ChannelId& channel) const;
-  /// How often an invite's token has been used.
-  std::uint32_t uses_of(const PublicKey& token) const;
+  /// Where the node's log in each channel ends that was revoked in `handle`, or nullptr.
+  const CutOffs* cut_offs(std::string_view handle, const NodeId& node) const;
+  /// How often an invite has been used, by its grant's id. Of one that is too old to be used any more it may say 0.
+  std::uint32_t uses_of(const Hash& grant) const;
   /// Block hash at a height up to the head's (0: the genesis), or nullopt.
   std::optional<Hash> block_at(std::uint64_t height) const;
+  /// All blocks by height; 0 stands for the genesis.
+  const std::vector<PastBlock>& blocks() const;
+  /// First block that they decide → witnesses. Before a snapshot that the ledger began with their nodes are not known.
+  const std::map<std::uint64_t, WitnessSet>& witness_history() const;
+  /// Height of a succession → who would have decided that block without it; their nodes as above.
+  const std::map<std::uint64_t, WitnessSet>& replaced_witnesses() const;
+  /// Handle → record, as the map root covers them, by their keys.
+  const SparseMap& map() const;
+  /// The roots of the log's full tiles (core/ledger/tiles.hpp), in its order.
+  const std::vector<Hash>& tiles() const;
 
  private:
   struct Impl;

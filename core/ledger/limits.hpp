@@ -30,6 +30,7 @@ inline constexpr auto changes_window = std::chrono::hours(24);
 inline constexpr std::size_t stamped_per_block_max = 50;                       ///< checking one takes about 35 ms
 inline constexpr auto entry_checkpoint_age_max = std::chrono::hours(14 * 24);  ///< since a newer block followed it
 inline constexpr auto witness_checkpoint_age_max = std::chrono::hours(1);      ///< likewise, for a witness-change
+inline constexpr auto grant_checkpoint_age_max = std::chrono::hours(30 * 24);  ///< likewise, for the one an invite pins
 inline constexpr std::uint32_t lease_days_max = 36'500;
 inline constexpr auto grace_period = std::chrono::hours(30 * 24);   ///< from the end of a lease, or a release
 inline constexpr auto recovery_delay = std::chrono::hours(72);      ///< in block time

@@ -28,15 +28,20 @@ Result<Grant> LedgerDraft::check_grant(const RegisterBody& body) {
                 fmt::format("the invite is signed by node {}, which is no admin of '{}' (any more): "
                             "ask for a new one",
                             to_display(grant->signer), grant->inviter));
-  if (grant->pinned.height >= base_.blocks.size() || base_.blocks[grant->pinned.height].hash != grant->pinned.block)
+  const auto fresh = check_age(grant->pinned, limits::grant_checkpoint_age_max);
+  if (!fresh && fresh.error().code == Errc::not_found)
     return fail(Errc::invalid,
                 fmt::format("the invite names block {}, which is not in this ledger", grant->pinned.height));
+  if (!fresh)
+    return fail(Errc::not_permitted,
+                fmt::format("the invite was made at block {}, over 30 days ago: ask {} for a new one",
+                            grant->pinned.height, grant->inviter));
   if (grant->expiry < time_)
     return fail(Errc::not_permitted, fmt::format("the invite expired at {}: ask {} for a new one",
                                                  time_text(grant->expiry), grant->inviter));
   if (!verify(grant->token, *body.token_signature, "token", base_.network, token_bytes(body.what)))
     return fail(Errc::not_permitted, "the invite's token has not signed this registration");
-  if (const auto uses = token_uses_.get(grant->token); uses >= grant->uses)
+  if (const auto uses = grant_uses_.get(grant->id); uses >= grant->uses)
     return fail(Errc::exists, fmt::format("the invite is used up ({} of {}): ask {} for a new one", uses, grant->uses,
                                           grant->inviter));
   const auto times = invited_.get(grant->inviter);
@@ -114,7 +119,7 @@ Result<void> LedgerDraft::add(const Entry& entry, const RegisterBody& body) {
   set(std::move(record));
   if (body.stamp) ++stamped_;
   if (grant) {
-    token_uses_.set(grant->token, token_uses_.get(grant->token) + 1);
+    grant_uses_.set(grant->id, grant_uses_.get(grant->id) + 1);
     auto times = invited_.get(grant->inviter);
     if (times.size() == limits::registrations_per_inviter_max) times.erase(times.begin());
     times.push_back(time_);

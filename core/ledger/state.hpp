@@ -1,6 +1,7 @@
 #pragma once
 // What follows from the blocks so far, and the rules by which an entry changes it. For this folder only.
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -18,9 +19,12 @@
 #include "core/ledger/entry.hpp"
 #include "core/ledger/genesis.hpp"
 #include "core/ledger/handle.hpp"
+#include "core/ledger/tiles.hpp"
 #include "core/ledger/witness.hpp"
 
 namespace diot {
+
+struct LedgerSnapshot;
 
 /// Block times of the newest changes of a handle, oldest first, as many as the rules look at.
 struct ChangeTimes {
@@ -28,7 +32,9 @@ struct ChangeTimes {
   std::vector<WallMs> grave;  ///< by the next key or guardians
 };
 
-/// Every part follows from the entries. What a light client needs is in the records, which the map root covers.
+/// Every part follows from the entries. What a light client needs is in the records, which the map root covers; the
+/// rest follows from the records and the entries of the last 30 days (core/ledger/snapshot.hpp): a new rule must not look
+/// further back, or what it looks at has to be in a record.
 struct LedgerState {
   LedgerState(Genesis from, const NetworkId& id, const Hash& genesis_hash);
 
@@ -37,7 +43,7 @@ struct LedgerState {
   std::map<std::string, HandleRecord, std::less<>> handles;
   std::unordered_map<NodeId, std::string> of_node;
   std::unordered_map<std::string, std::string> looks;  ///< skeleton → handle
-  std::unordered_map<PublicKey, std::uint32_t> token_uses;
+  std::unordered_map<Hash, std::uint32_t> grant_uses;
   /// Inviter → block times of the newest registrations by its grants, oldest first, as many as the rule looks at.
   std::map<std::string, std::vector<WallMs>> invited;
   std::map<std::string, ChangeTimes> changes;
@@ -49,13 +55,9 @@ struct LedgerState {
   std::map<std::uint64_t, WitnessSet> witnesses;
   /// Height of a succession → who would have decided that block without it.
   std::map<std::uint64_t, WitnessSet> replaced;
-  struct Block {
-    Hash hash;
-    WallMs time;
-  };
-  std::vector<Block> blocks;  ///< by height; 0 stands for the genesis
+  std::vector<PastBlock> blocks;  ///< by height; 0 stands for the genesis
 
-  const Block& head() const { return blocks.back(); }
+  const PastBlock& head() const { return blocks.back(); }
   std::uint64_t height() const { return blocks.size() - 1; }
   /// Of a block up to the next one.
   const WitnessSet& witnesses_at(std::uint64_t at) const;
@@ -67,6 +69,18 @@ Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& req
 /// Of a block with a succession that is not on top of `state` but beside a block of it: whether that replaces witnesses.
 Result<void> check_rival_succession(const BlockView& rival, const Entry& entry, const SuccessionBody& body,
                                     const LedgerState& state);
+
+/// When time alone changes the handle next; 0 = never.
+WallMs timer_of(const HandleRecord& record);
+
+/// What a snapshot makes (core/ledger/snapshot.hpp). The roots are those that the state and the log must have.
+struct Restored {
+  LedgerState state;
+  LogTiles log;
+  Hash map_root, log_root;
+};
+/// `genesis`: the state that follows from that alone.
+Result<Restored> restore(LedgerState genesis, const LedgerSnapshot& snapshot);
 
 /// Entries whose stamps were found good, as each is judged when it is handed in, when it is proposed and when its block
 /// comes.
@@ -137,7 +151,7 @@ class LedgerDraft {
   const Overlay<decltype(LedgerState::handles)>::Changes& changed() const { return handles_.changes(); }
   const NetworkRecord& record() const { return record_; }
   /// Moves the changes into `state`, which is the base, and adds the block. The draft must not be used after that.
-  void commit(LedgerState& state, const Hash& block);
+  void commit(LedgerState& state, const PastBlock& block);
 
  private:
   std::uint64_t height() const { return base_.height() + 1; }
@@ -156,6 +170,8 @@ class LedgerDraft {
 
   // What several rules ask (draft.cpp)
   Result<void> check_recent(const Entry& entry) const;
+  /// A block of this chain that is the newest one, or was until so long ago. Errc::not_found, Errc::timed_out.
+  Result<void> check_age(const Checkpoint& checkpoint, std::chrono::milliseconds age_max) const;
   /// Exactly these keys have signed.
   Result<void> check_signatures(const Entry& entry, const std::set<PublicKey>& required) const;
   Result<HandleRecord> existing(const HandleChange& change);
@@ -195,7 +211,7 @@ class LedgerDraft {
   Overlay<decltype(LedgerState::handles)> handles_;
   Overlay<decltype(LedgerState::of_node)> of_node_;
   Overlay<decltype(LedgerState::looks)> looks_;
-  Overlay<decltype(LedgerState::token_uses)> token_uses_;
+  Overlay<decltype(LedgerState::grant_uses)> grant_uses_;
   Overlay<decltype(LedgerState::invited)> invited_;
   Overlay<decltype(LedgerState::changes)> changes_;
   Overlay<decltype(LedgerState::cut_offs)> cut_offs_;

@@ -7,6 +7,20 @@
 
 namespace diot {
 
+void LogTiles::append(const Hash& leaf) {
+  rest.push_back(leaf);
+  if (rest.size() < tile_width) return;
+  full.push_back(merkle_root(rest));
+  rest.clear();
+}
+
+MerkleFrontier LogTiles::frontier() const {
+  MerkleFrontier out;
+  for (const auto& root : full) out.append(root, tile_width);
+  for (const auto& leaf : rest) out.append(leaf);
+  return out;
+}
+
 std::string tile_path(std::string_view level, std::uint64_t index, std::size_t width) {
   std::string number = fmt::format("{:03}", index % 1000);
   for (index /= 1000; index > 0; index /= 1000) number = fmt::format("x{:03}/{}", index % 1000, number);

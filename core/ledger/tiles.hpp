@@ -8,10 +8,20 @@
 #include <vector>
 
 #include "core/bytes.hpp"
+#include "core/merkle.hpp"
 
 namespace diot {
 
 inline constexpr std::size_t tile_width = 256;
+
+/// The roots of a log's full tiles, and the leaf hashes of what is behind them.
+struct LogTiles {
+  std::vector<Hash> full, rest;
+
+  std::uint64_t size() const { return full.size() * tile_width + rest.size(); }
+  void append(const Hash& leaf);
+  MerkleFrontier frontier() const;
+};
 
 /// "tile/0/x001/234" or, `width` < 256, "tile/0/x001/234.p/7". `level`: "0" to "63", or "entries".
 std::string tile_path(std::string_view level, std::uint64_t index, std::size_t width = tile_width);

@@ -58,6 +58,40 @@ Bytes encode_network(const NetworkRecord& record) {
   return bytes;
 }
 
-Hash network_record_key() { return sha256(as_bytes("/network")); }
+Result<NetworkRecord> decode_network(ByteView bytes) {
+  PackReader in(bytes);
+  NetworkRecord out;
+  std::string
+      error;  // the nodes of the genesis' witnesses are zero, so that what read_witnesses says counts for nothing
+  in.array_of(7);
+  const auto version = in.uint();
+  if (in.ok() && version != 1)
+    return fail(Errc::not_available, "a network record of another version: a newer diot may read it");
+  out.epoch = in.uint();
+  out.witnesses = ledger_codec::read_witnesses(in, error);
+  if (!in.nil()) {
+    in.array_of(2);
+    auto& next = out.next_set.emplace();
+    next.height = in.uint();
+    next.witnesses = ledger_codec::read_witnesses(in, error);
+  }
+  out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  if (!in.nil()) {
+    in.array_of(2);
+    auto& next = out.next_rules.emplace();
+    next.height = in.uint();
+    next.version = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  }
+  for (auto left = in.array(1 << 16); left > 0 && in.ok(); --left) {
+    in.array_of(2);
+    const auto key = in.id<PublicKey>();
+    out.liars[key] = in.id<Hash>();
+  }
+  if (!in.done() || encode_network(out) != to_bytes(bytes))
+    return fail(Errc::invalid, "malformed record of the network");
+  return out;
+}
+
+Hash network_record_key() { return sha256(as_bytes(network_record_name)); }
 
 }  // namespace diot

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/bytes.hpp"
+#include "core/error.hpp"
 #include "core/ledger/genesis.hpp"
 
 namespace diot {
@@ -55,7 +57,10 @@ struct NetworkRecord {
 NetworkRecord initial_record(const Genesis& genesis);
 /// The record as the map root covers it.
 Bytes encode_network(const NetworkRecord& record);
-/// Its key in the map. No handle has it.
+/// Shape and bounds only.
+Result<NetworkRecord> decode_network(ByteView bytes);
+/// Its key in the map is the SHA-256 of this. No handle has that name.
+inline constexpr std::string_view network_record_name = "/network";
 Hash network_record_key();
 
 }  // namespace diot

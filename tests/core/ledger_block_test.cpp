@@ -37,7 +37,6 @@ class LedgerBlocks : public ::testing::Test {
     const auto replica = world.ledger();
     EXPECT_REFUSED(ledger.append(block), code, text);
     expect_equal(ledger, replica);
-    EXPECT_EQ(ledger.uses_of(test_key(1000).public_key()), 0u);
     EXPECT_EQ(ledger.handle_of(bob.node.node_id()), nullptr);
   }
 };

@@ -5,6 +5,9 @@
 
 #include <set>
 
+#include "core/ledger/snapshot_fetch.hpp"
+#include "core/ledger/storage.hpp"
+#include "core/memory_store.hpp"
 #include "core/merkle.hpp"
 #include "core/words.hpp"
 #include "tests/core/ledger_world.hpp"
@@ -173,6 +176,95 @@ TEST(LedgerProperty, ReplicasAgreeAfterAnyHistory) {
         if (!seen.contains(key.node_id())) RC_ASSERT(maker.handle_of(key.node_id()) == nullptr);
   });
   EXPECT_TRUE(holds);
+}
+
+/// A node that others ask, and what it keeps.
+struct Keeper {
+  explicit Keeper(const World& of) : world(of) {}
+  void keep(const Bytes& block) {
+    EXPECT_EQ(why(ledger.append(block)), "");
+    store.put(Table::block, block_key(ledger.head().height), block);
+    store.seal();
+  }
+  const World& world;
+  MemoryStore store;
+  Ledger ledger = Ledger::from_genesis(world.genesis_bytes).value();
+};
+
+TEST(LedgerProperty, WhoBeginsWithASnapshotJudgesAsWhoReplayedEverything) {
+  const std::vector<Home> homes{alice, bob, carol, dave, Home("erin", 5), Home("frank", 6)};
+  std::uint64_t begun = 0, refused_alike = 0;
+  const auto holds = rc::check([&] {
+    World world(1, 90);
+    auto maker = world.ledger();
+    Keeper keeper(world);
+    keeper.keep(world.blocks[0]);
+    std::vector<Invite> invites;  // good for as long as the rules let them
+    const auto some_entries = [&] {
+      std::vector<Bytes> out;
+      for (auto left = *rc::gen::inRange(1, 8); left > 0; --left) {
+        out.push_back(random_entry(world, maker, homes));
+        const auto& inviter = *rc::gen::elementOf(homes);
+        auto grant = world.grant(maker, inviter, 2000 + invites.size());
+        grant.uses = *rc::gen::inRange(1u, 4u);
+        grant.expiry = world.now + 100 * day_ms;
+        invites.push_back(world.invite(grant, inviter, 2000 + invites.size()));
+        out.push_back(world.join(maker, *rc::gen::elementOf(homes), *rc::gen::elementOf(invites)));
+      }
+      return out;
+    };
+    const auto make_block = [&] {
+      world.now += *rc::gen::element<WallMs>(0, day_ms / 24, day_ms, 10 * day_ms, 29 * day_ms, 31 * day_ms);
+      const auto block = maker.make_block(some_entries(), world.now, world.witnesses[0]);
+      if (!block) return false;
+      RC_ASSERT(maker.append(*block).has_value());
+      keeper.keep(*block);
+      return true;
+    };
+    for (auto left = *rc::gen::inRange(2, 14); left > 0; --left) make_block();
+
+    MemoryStore disk;
+    const auto genesis = Ledger::from_genesis(world.genesis_bytes).value();
+    SnapshotFetch fetch(genesis, disk, 0);
+    using Stage = SnapshotFetch::Stage;
+    while (fetch.stage() != Stage::ready && fetch.stage() != Stage::replay)
+      RC_ASSERT(fetch.take(encode_part(answer_ask(decode_ask(fetch.ask()).value(), keeper.ledger, keeper.store)), 0)
+                    .has_value());
+    RC_PRE(fetch.stage() == Stage::ready);
+    ++begun;
+    auto fetched = fetch.finish(genesis);
+    RC_ASSERT(why(fetched) == "");
+    disk.seal();
+    auto loaded = load_ledger(world.genesis_bytes, disk);
+    RC_ASSERT(why(loaded) == "");
+    for (int more = 0; more < 6; ++more) {
+      for (Ledger* other : {&*fetched, &*loaded}) {
+        RC_ASSERT(other->head() == maker.head());
+        RC_ASSERT(other->handles() == maker.handles());
+        RC_ASSERT(other->network_record() == maker.network_record());
+        RC_ASSERT(other->log_root() == maker.log_root());
+        RC_ASSERT(other->map_root() == maker.map_root());
+        RC_ASSERT(other->witnesses() == maker.witnesses());
+        for (const auto& [name, record] : maker.handles())
+          for (const auto& revocation : record.revoked) {
+            RC_ASSERT(other->cut_offs(name, revocation.node) != nullptr);
+            RC_ASSERT(*other->cut_offs(name, revocation.node) == *maker.cut_offs(name, revocation.node));
+          }
+        for (const auto& entry : some_entries()) {
+          const auto verdict = why(maker.check_entry(entry, world.now));
+          RC_ASSERT(why(other->check_entry(entry, world.now)) == verdict);
+          refused_alike += !verdict.empty();
+        }
+      }
+      if (!make_block()) continue;
+      const auto block = keeper.store.get(Table::block, block_key(maker.head().height)).value().value();
+      RC_ASSERT(why(fetched->append(block)) == "");
+      RC_ASSERT(why(loaded->append(block)) == "");
+    }
+  });
+  EXPECT_TRUE(holds);
+  EXPECT_GT(begun, 50u);
+  EXPECT_GT(refused_alike, 1000u);
 }
 
 /// Changes, inserts, removes, copies or cuts some bytes.

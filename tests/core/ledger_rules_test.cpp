@@ -43,11 +43,12 @@ TEST_F(LedgerRules, FoundersAreThereAfterBlock1) {
 }
 
 TEST_F(LedgerRules, AnInviteLetsAHomeIn) {
-  ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, bob, 1000)})), "");
+  const auto invite = world.invite(world.grant(ledger, alice, 1000), alice, 1000);
+  ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, bob, invite)})), "");
   ASSERT_TRUE(ledger.handle("bob"));
   EXPECT_EQ(ledger.handle("bob")->height, 2u);
   EXPECT_EQ(ledger.handle_of(bob.node.node_id()), ledger.handle("bob"));
-  EXPECT_EQ(ledger.uses_of(test_key(1000).public_key()), 1u);
+  EXPECT_EQ(ledger.uses_of(decode_grant(invite.grant)->id), 1u);
 }
 
 TEST_F(LedgerRules, ATakenHandleIsRefused) {
@@ -210,7 +211,7 @@ TEST_F(LedgerRules, AnInviteIsGoodForItsNumberOfUses) {
   const auto twice = world.invite(grant, alice, 1001);
   ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, carol, twice)})), "");
   ASSERT_EQ(why(world.commit(ledger, {world.join(ledger, dave, twice)})), "");
-  EXPECT_EQ(ledger.uses_of(test_key(1001).public_key()), 2u);
+  EXPECT_EQ(ledger.uses_of(decode_grant(twice.grant)->id), 2u);
   EXPECT_REFUSED(check(world.join(ledger, Home("erin", 5), twice)), Errc::exists, "used up (2 of 2)");
 }
 
@@ -218,6 +219,21 @@ TEST_F(LedgerRules, AnInviteIsGoodForItsNumberOfUsesWithinABlockToo) {
   const auto once = world.invite(world.grant(ledger, alice, 1000), alice, 1000);
   EXPECT_REFUSED(world.commit(ledger, {world.join(ledger, bob, once), world.join(ledger, carol, once)}), Errc::exists,
                  "used up");
+}
+
+TEST_F(LedgerRules, AnInviteIsGoodFor30DaysFromItsBlockOnHoweverLongItSays) {
+  auto grant = world.grant(ledger, alice, 1000);
+  grant.expiry = world.now + 1000 * day_ms;
+  const auto invite = world.invite(grant, alice, 1000);
+  const auto pass = [&](WallMs time) { return why(world.pass(ledger, time)); };
+  world.now += 40 * day_ms;  // the block that it names is still the newest one
+  EXPECT_EQ(why(check(world.join(ledger, bob, invite))), "");
+  ASSERT_EQ(pass(0), "");
+  EXPECT_EQ(why(check(world.join(ledger, bob, invite))), "");
+  ASSERT_EQ(pass(30 * day_ms), "");
+  EXPECT_EQ(why(check(world.join(ledger, bob, invite))), "");
+  ASSERT_EQ(pass(1), "");
+  EXPECT_REFUSED(check(world.join(ledger, bob, invite)), Errc::not_permitted, "over 30 days ago");
 }
 
 TEST_F(LedgerRules, AnInviteExpiresInBlockTime) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -99,6 +100,45 @@ RC_GTEST_PROP(SparseMap, the_root_depends_on_what_is_in_it_alone, ()) {
     other.end.reset();
     RC_ASSERT(sparse_root(key, other) != map.root());
   }
+}
+
+RC_GTEST_PROP(SparseMap, a_subtree_is_what_stands_at_its_place, ()) {
+  SparseMap map;
+  const auto count = *rc::gen::inRange(0, 40);
+  std::set<Hash> keys;
+  for (int i = 0; i < count; ++i) {
+    Hash key;
+    key.bytes[0] = *rc::gen::element<std::uint8_t>(0, 1, 0x80, 0xff);
+    key.bytes[1] = *rc::gen::arbitrary<std::uint8_t>();
+    keys.insert(key);
+    map.set(key, key, key.hex());
+  }
+  const auto any = *rc::gen::arbitrary<std::uint32_t>();
+  const auto place = SparsePlace{}.child(8, any & 0xff).child(*rc::gen::inRange(0u, 4u), 0);
+  std::set<Hash> there;
+  map.each(place, [&](const Hash& key, const std::string& name) {
+    RC_ASSERT(place.holds(key));
+    RC_ASSERT(name == key.hex());
+    RC_ASSERT((there.empty() || *there.rbegin() < key));
+    return there.insert(key).second;
+  });
+  for (const auto& key : keys) RC_ASSERT(there.contains(key) == place.holds(key));
+
+  // It is that of a map with these entries alone, and what stands below it makes it up.
+  const auto subtree = map.subtree(place);
+  SparseMap alone;
+  for (const auto& key : there) alone.set(key, key);
+  RC_ASSERT(alone.subtree(place) == subtree);
+  RC_ASSERT((subtree.kind == SparseSubtree::Kind::empty) == there.empty());
+  RC_ASSERT((subtree.kind == SparseSubtree::Kind::entry) == (there.size() == 1));
+  std::vector<SparseSubtree> below;
+  for (std::uint32_t i = 0; i < 16; ++i) below.push_back(map.subtree(place.child(4, i)));
+  RC_ASSERT(sparse_join(below) == subtree);
+  RC_ASSERT(map.subtree({}).hash == map.root());
+  if (there.empty()) return;
+  auto& part = *std::ranges::find_if(below, [](const auto& it) { return it.kind != SparseSubtree::Kind::empty; });
+  part.kind = part.kind == SparseSubtree::Kind::entry ? SparseSubtree::Kind::branch : SparseSubtree::Kind::entry;
+  RC_ASSERT(sparse_join(below) != subtree);
 }
 
 TEST(SparseMap, an_entry_that_cannot_stand_on_the_way_proves_nothing) {

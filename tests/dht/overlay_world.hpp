@@ -107,6 +107,7 @@ struct Home {
   KeyPair owner = KeyPair::from_seed({});
   std::optional<KeyPair> witness;
   std::string address;
+  CatchUpBounds catch_up = {};
   std::unique_ptr<SkewedClock> clock;
 
   std::unique_ptr<Ledger> ledger;
@@ -213,6 +214,7 @@ class World {
     config.handle = home.handle;
     config.genesis = genesis_bytes;
     config.witness = home.witness;
+    config.catch_up = home.catch_up;
     home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, home.disk(), *home.retained,
                                              home.turn, *home.clock, random);
     home.directory = std::make_unique<FakeDirectory>(*this);

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "core/ledger/agreement.hpp"
+#include "core/ledger/parts.hpp"
 
 namespace diot::wire {
 namespace {
@@ -55,6 +56,8 @@ std::vector<Case> cases() {
              for (auto block : blocks) copies.push_back(to_bytes(block));
              return encode_ledger_blocks(copies);
            }),
+      make("ledger_ask", encode_ask(HeadersAsk{300}), decode_ask, encode_ask),
+      make("ledger_part", encode_part(LogPart{{id<Hash>(1)}}), decode_part, encode_part),
       make("submit", encode_submit({5, 2, entry}), decode_submit, encode_submit),
       make("submitted", encode_submitted({5, 0, Errc::exists, "taken"}), decode_submitted, encode_submitted),
       make("entries", encode_entries({entry, entry}), decode_entries, encode_entries),

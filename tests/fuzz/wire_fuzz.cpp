@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "core/ledger/agreement.hpp"
+#include "core/ledger/parts.hpp"
 #include "dht/wire.hpp"
 #include "tests/fuzz/targets.hpp"
 
@@ -49,6 +50,15 @@ const std::vector<Kind>& kinds() {
                for (auto block : blocks) copies.push_back(to_bytes(block));
                return encode_ledger_blocks(copies);
              }),
+        make(encode_ask(HeadersAsk{300}), decode_ask, encode_ask),
+        make(encode_ask(StateAsk{{{SparsePlace{}.child(4, 7), id<Hash>(2)}}}), decode_ask, encode_ask),
+        make(encode_ask(LogAsk{300, 5}), decode_ask, encode_ask),
+        make(encode_part(LogPart{{id<Hash>(1), id<Hash>(2)}}), decode_part, encode_part),
+        make(encode_part(BlocksPart{{some, some}}), decode_part, encode_part),
+        make(encode_part(StatePart{
+                 {StatePart::Gone{}, StatePart::Below(1 << part_levels), StatePart::Records{{"alice", some, {some}}}}}),
+             decode_part, encode_part),
+        make(encode_part(HeadersPart{true, {{{some, 1, {}}, {id<PublicKey>(1)}, some}}}), decode_part, encode_part),
         make(encode_submit({5, 2, some}), decode_submit, encode_submit),
         make(encode_submitted({5, 0, Errc::exists, "taken"}), decode_submitted, encode_submitted),
         make(encode_entries({some, some}), decode_entries, encode_entries),

@@ -49,24 +49,32 @@ void LedgerNode::start() {
   process_->port = std::make_unique<Port>(world.network, index, life_, key.node_id(), address, *this, process_->turn);
   process_->context.links = process_->port.get();
   process_->context.instance = chance.id<InstanceId>();
-  // What it has of the chain, up to a damaged row; the others have the rest.
-  std::uint64_t next = 1;
-  expect(disk()
-             .scan(Table::block, {}, {},
-                   [&](ByteView at, ByteView block) {
-                     if (!equal(at, block_key(next)) || !ledger().append(block)) return false;
-                     return ++next, true;
-                   },
-                   {})
-             .has_value(),
-         "the simulated disk is read");
-  process_->sync = std::make_unique<LedgerSync>(process_->context, witness && !lie ? &witness_key : nullptr,
-                                                [this] { world.adopted(*this); });
+  load();
+  newest = ledger().head().height;
+  process_->sync = std::make_unique<LedgerSync>(
+      process_->context, witness && !lie ? &witness_key : nullptr, [this] { world.adopted(*this); }, catch_up);
   if (lie) process_->liar = std::make_unique<Liar>(*this, *lie);
   world.network.attach(*process_->port);
   sync().load();
   in_this_life(chance.between(Time(0), tick_interval), &LedgerNode::tick);
   touch();
+}
+
+/// What it has of the chain, up to a damaged row; of a snapshot that is damaged nothing. The others have the rest.
+void LedgerNode::load() {
+  Store& store = disk();
+  if (auto whole = load_ledger(world.genesis, store)) return void(ledger() = std::move(*whole));
+  if (stored_base(store) != std::uint64_t{0}) {
+    const auto rows = as_bytes("ledger/");
+    store.erase_range(Table::meta, rows, after_prefix(rows));
+    return store.erase_range(Table::block, {}, {});
+  }
+  std::uint64_t next = 1;
+  const auto scanned = store.scan(Table::block, {}, {}, [&](ByteView at, ByteView block) {
+    if (!equal(at, block_key(next)) || !ledger().append(block)) return false;
+    return ++next, true;
+  });
+  expect(scanned.has_value(), "the simulated disk is read");
 }
 
 void LedgerNode::crash(bool power_cut) {

@@ -37,6 +37,7 @@ LedgerWorld::LedgerWorld(LedgerOptions with)
     if (index < witnesses) node.witness = static_cast<std::uint32_t>(index);
     if (options.faults) node.clock.wrong_by = std::chrono::milliseconds(chance.between(-25'000, 25'000));
     node.disk_speed.sync_max = chance.percent(20) ? Time(50ms) : Time(2ms);
+    if (chance.percent(70)) node.catch_up = {chance.below(3), chance.below(3)};
   }
   for (std::size_t left = liars; left > 0;) {
     LedgerNode& node = *nodes[chance.below(witnesses)];
@@ -70,7 +71,9 @@ bool LedgerWorld::may_dial(HomeIndex a, HomeIndex b) const { return !no_way_.con
 
 void LedgerWorld::found() {
   genesis_.nonce.fill(1);
-  genesis_.time = HomeClock::wall_begin_ms - 60'000;
+  // Block 1 may be older than the window, where it is not about the time that passes.
+  const WallMs age = !options.faults || chance.percent(30) ? 60'000 : 40ull * 86'400'000;
+  genesis_.time = HomeClock::wall_begin_ms - age;
   genesis_.succession = sha256(as_bytes("nobody"));
   std::vector<KeyPair> keys;
   for (std::size_t i = 0; i < founders_count; ++i) {
@@ -99,7 +102,8 @@ void LedgerWorld::found() {
   block_1_ = encode_block(made.header, made.entries, 0, votes);
   expect(reference_->append(block_1_).has_value(), "block 1 is good");
   for (auto& node : nodes) {
-    Disk::put_row(node->image, Table::block, block_key(1), block_1_);
+    // Who just joined, so to say, has nothing yet.
+    if (node->witness || chance.percent(50)) Disk::put_row(node->image, Table::block, block_key(1), block_1_);
     if (node->witness)
       Disk::put_row(node->image, Table::meta, witness_memory_key(),
                     Agreement::new_memory(node->witness_key.public_key(), 2));
@@ -126,6 +130,8 @@ void LedgerWorld::tell(const std::string& what) {
 void LedgerWorld::adopted(LedgerNode& node) {
   const Ledger& ledger = node.ledger();
   const Checkpoint head = ledger.head();
+  report_.snapshots += head.height > node.newest + 1;  // blocks come one by one
+  node.newest = head.height;
   trace.add(head.height << 8 | node.index);
   trace.add(head.block);
   // It counts from when it is on disk: until then nobody is told, and a crash takes it back.
@@ -183,8 +189,13 @@ Bytes LedgerWorld::make_registration(LedgerNode& from, const std::string& name, 
   const Founder& inviter = founders_[founder];
   const KeyPair token = KeyPair::generate(chance), owner = KeyPair::generate(chance), key = KeyPair::generate(chance);
   const Checkpoint head = from.ledger().head();
-  const Grant grant{id,   inviter.handle,       token.public_key(), 1, HomeClock::wall_begin_ms + 86'400'000,
-                    head, inviter.key.node_id()};
+  const Grant grant{id,
+                    inviter.handle,
+                    token.public_key(),
+                    1,
+                    std::max(from.clock.wall_ms(), from.ledger().head_time()) + 86'400'000,
+                    head,
+                    inviter.key.node_id()};
   const Invite invite{encode_grant(grant, inviter.key), token.seed(), inviter.key.node_id(), {from.address}};
   const Registration home{name, owner.public_key(), chance.id<Hash>(), {{key.node_id(), Role::admin}}};
   return make_register(home, id, head, owner, {key}, &invite);
@@ -217,6 +228,11 @@ void LedgerWorld::faults_go_on() {
     fault();
     faults_go_on();
   });
+}
+
+void LedgerWorld::skip_a_month() {
+  tell("a month passes");
+  for (const auto& node : nodes) node->clock.skipped += std::chrono::hours(31 * 24);
 }
 
 void LedgerWorld::fault() {
@@ -258,6 +274,12 @@ void LedgerWorld::fault() {
       if (!node.running()) break;
       node.damaged = true;
       ++report_.damages;
+      if (!node.witness && chance.percent(30)) {
+        tell(node.handle + " lost its disk");
+        node.crash(true);
+        node.image = {};
+        break;
+      }
       if (chance.percent(50))
         node.disk().flip_bit({Table::block});
       else
@@ -293,11 +315,19 @@ bool LedgerWorld::all_have(const std::string& handle) const {
 }
 
 LedgerReport LedgerWorld::run() {
-  for (const auto& node : nodes) schedule.after(chance.between(Time(0), Time(1s)), [&node] { node->start(); });
+  for (const auto& node : nodes) {
+    const bool new_here = node->image[static_cast<std::size_t>(Table::block)].empty();
+    const auto from = new_here ? Time(5s) : Time(0);
+    schedule.after(chance.between(from, from * 5 + Time(1s)), [&node] {
+      if (!node->running()) node->start();
+    });
+  }
   faulty_ = options.faults;
   const Time faults_end = Time(2s) + chance.between(Time(5s), Time(45s));
   busy_ = true;
   submissions_go_on();
+  if (options.faults && chance.percent(60))
+    schedule.after(chance.between(Time(5s), Time(30s)), [this] { skip_a_month(); });
   if (faulty_) faults_go_on();
   while (schedule.step(faults_end) && report_.violations.empty()) {
   }
@@ -356,27 +386,34 @@ LedgerReport LedgerWorld::report() {
   std::set<std::string> names = registered_;
   std::map<Hash, std::uint64_t> entries;
   if (longest && report_.violations.empty()) {
-    auto& disk = longest->disk();
+    // Of nodes that began with a snapshot none may have them all.
+    std::map<std::uint64_t, Bytes> blocks;
+    const auto top = longest->ledger().head().height;
+    for (const auto& node : nodes)
+      if (node->running())
+        (void)node->disk().scan(Table::block, {}, {},
+                                [&](ByteView, ByteView bytes) {
+                                  const auto block = decode_block(bytes);
+                                  if (block && longest->ledger().block_at(block->header.height) == block->hash)
+                                    blocks.try_emplace(block->header.height, to_bytes(bytes));
+                                  return true;
+                                },
+                                {});
     std::uint64_t next = 1;
-    (void)disk.scan(Table::block, {}, {},
-                    [&](ByteView, ByteView bytes) {
-                      const auto block = decode_block(bytes);
-                      if (!block) return fail("a stored block is malformed"), false;
-                      report_.rounds += block->round;
-                      for (const auto& entry : block->entries) {
-                        entries[merkle_leaf(entry)] = next;
-                        ++report_.entries;
-                        const auto view = describe_entry(entry);
-                        if (view && next > 1 && view->kind == "register" && !names.insert(view->handle).second)
-                          fail("two owners of " + view->handle);
-                      }
-                      if (next > 1)
-                        if (auto good = reference_->append(bytes); !good)
-                          return fail("a replay refuses a block: " + good.error().message), false;
-                      ++next;
-                      return true;
-                    },
-                    {});
+    for (; next <= top && blocks.contains(next) && report_.violations.empty(); ++next) {
+      const auto block = decode_block(blocks[next]);
+      report_.rounds += block->round;
+      for (const auto& entry : block->entries) {
+        entries[merkle_leaf(entry)] = next;
+        ++report_.entries;
+        const auto view = describe_entry(entry);
+        if (view && next > 1 && view->kind == "register" && !names.insert(view->handle).second)
+          fail("two owners of " + view->handle);
+      }
+      if (next > 1)
+        if (auto good = reference_->append(blocks[next]); !good)
+          fail("a replay refuses a block: " + good.error().message);
+    }
     if (report_.violations.empty() && heights_.contains(reference_->head().height) &&
         heights_.at(reference_->head().height).map_root != reference_->map_root())
       fail("a replay comes to another state");

@@ -79,7 +79,9 @@ class LedgerNode final : public LinkEvents {
   std::optional<Lie> lie;
   Disk::Image image;
   Disk::Speed disk_speed;
-  bool damaged = false;  ///< its disk was
+  bool damaged = false;      ///< its disk was
+  CatchUpBounds catch_up;    ///< when it takes the ledger over instead of replaying it
+  std::uint64_t newest = 0;  ///< that it has had
   std::map<LinkId, HomeIndex> links;
 
   // LinkEvents
@@ -112,6 +114,7 @@ class LedgerNode final : public LinkEvents {
     std::unique_ptr<Port> port;
   };
   void in_this_life(Time delay, void (LedgerNode::*what)());
+  void load();
   void end_turn();
   void tick();
 
@@ -136,6 +139,7 @@ struct LedgerReport {
   std::vector<std::string> violations;
   std::uint64_t hash = 0, steps = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, caught = 0;
   std::uint64_t acknowledged = 0, frames = 0;
+  std::uint64_t snapshots = 0;  ///< that nodes went on with
   std::size_t witnesses = 0, followers = 0, liars = 0;
   Time lasted{}, commit{};  ///< from the heal to the last commit
 };
@@ -178,6 +182,8 @@ class LedgerWorld {
   void found();
   void fault();
   void faults_go_on();
+  /// Block time goes on by a month at once, so that what was before is no more in the window of a snapshot.
+  void skip_a_month();
   void submissions_go_on();
   void submit(LedgerNode& from);
   Bytes make_entry(LedgerNode& from);

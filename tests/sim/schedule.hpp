@@ -103,10 +103,11 @@ class HomeClock final : public Clock {
   explicit HomeClock(const Schedule& schedule) : schedule_(schedule) {}
   Monotonic monotonic() const override { return Monotonic(1h) + schedule_.now(); }
   WallMs wall_ms() const override {
-    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(schedule_.now()) + wrong_by;
+    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(schedule_.now()) + wrong_by + skipped;
     return static_cast<WallMs>(static_cast<std::int64_t>(wall_begin_ms) + passed.count());
   }
   std::chrono::milliseconds wrong_by{0};
+  std::chrono::milliseconds skipped{0};  ///< in which nothing happened anywhere
 
  private:
   const Schedule& schedule_;

@@ -79,7 +79,8 @@
 //   ledger anchor    {anchor, network, height, block, next: text}; args {anchor}: {handle, height, next: text}
 //   ledger export    args {from, to}: {network, blocks: [{height, block: base64url}, …], next: height or null}; a page
 //   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
-//   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root}. Errc::corrupt names the
+//   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root, and where the ledger here began
+//                    with a snapshot: snapshot, snapshot_ms, snapshot_votes, snapshot_witnesses, headers}. Errc::corrupt names the
 //                     first wrong block
 
 #include <functional>

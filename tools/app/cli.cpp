@@ -15,6 +15,7 @@
 
 #include "core/address.hpp"
 #include "core/ledger/ledger.hpp"
+#include "core/ledger/storage.hpp"
 #include "core/topic.hpp"
 #include "tools/app/control.hpp"
 #include "tools/app/founding.hpp"
@@ -351,7 +352,7 @@ class CommandLine {
       if (!node) return tl::unexpected(node.error());
       auto store = OfflineStore::open(*home);
       if (!store) return tl::unexpected(store.error());
-      auto ledger = replay_ledger(*genesis, (*store)->store());
+      auto ledger = load_ledger(*genesis, (*store)->store());
       if (!ledger) return tl::unexpected(ledger.error());
       std::optional<KeyPair> witness;
       if (const auto key = home->witness_key()) witness = *key;
@@ -366,6 +367,25 @@ class CommandLine {
   std::string path_;
   std::optional<Offline> offline_;  ///< once no node answered
 };
+
+std::string verified_text(const Json& report) {
+  const std::string_view fits =
+      report.contains("forks") ? "everything fits here, and it is not the only history" : "everything fits";
+  if (!report.contains("snapshot")) return fmt::format("Recomputed from the genesis: {}.\n", fits);
+  return fmt::format(
+      "Recomputed from block {} on: {}. What came before is not on this disk: that the handles were as they are at "
+      "block "
+      "{} rests on {} of its {} witnesses, whom the headers since the genesis name.\n",
+      report["snapshot"].get<std::uint64_t>() + 1, fits, report["snapshot"].get<std::uint64_t>(),
+      report["snapshot_votes"].get<std::uint64_t>(), report["snapshot_witnesses"].get<std::uint64_t>());
+}
+
+std::string missing_text(const Json& missing) {
+  return fmt::format(
+      "Blocks {} to {} are not on this disk: its ledger began with a snapshot behind them. Ask at a node that has been "
+      "in the network since.\n",
+      missing["from"].get<std::uint64_t>(), missing["to"].get<std::uint64_t>());
+}
 
 /// On a terminal what is longer than that goes through $PAGER, or less.
 void write_out(const std::string& text, bool paged) {
@@ -419,10 +439,8 @@ void print(const Invocation& invocation, const Json& result) {
     text = format_result(rest, PrintStyle::of(stdout)) + "\n" + result["tree"].get<std::string>();
   } else {
     text = format_result(result, PrintStyle::of(stdout));
-    if (invocation.verb->name == "ledger verify")
-      text += result.contains("forks")
-                  ? "Recomputed from the genesis: everything fits here, and it is not the only history.\n"
-                  : "Recomputed from the genesis: everything fits.\n";
+    if (invocation.verb->name == "ledger verify") text += verified_text(result);
+    if (result.contains("missing")) to_stderr(missing_text(result["missing"]));
   }
   write_out(text, invocation.verb->name.starts_with("ledger "));
 }

@@ -6,9 +6,11 @@
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "core/ledger/snapshot_fetch.hpp"
+#include "core/ledger/storage.hpp"
 #include "core/limits.hpp"
 #include "core/ports.hpp"
-#include "dht/ledger_sync.hpp"
+#include "dht/ledger_catch_up.hpp"
 #include "dht/links.hpp"
 #include "dht/overlay.hpp"
 #include "dht/peers.hpp"
@@ -21,28 +23,24 @@ namespace {
 /// One attempt: dial → enrol → blocks → submit → the block with our entry.
 class Joining final : public LinkEvents, public Turn {
  public:
-  Joining(const JoinRequest& request, const Grant& grant)
-      : request_(request), grant_(grant), links_(io_, request.node, *this, *this, clock_, random_) {
+  Joining(const JoinRequest& request, const Grant& grant, Store& store)
+      : request_(request), grant_(grant), store_(store), links_(io_, request.node, *this, *this, clock_, random_) {
     instance_ = random_.id<InstanceId>();
   }
 
-  Result<JoinResult> run(Store& store) {
+  Result<JoinResult> run() {
     for (const auto& address : request_.invite.addresses) links_.dial(address, request_.invite.inviter);
     open_dials_ = request_.invite.addresses.size();
-    asio::steady_timer deadline(io_, request_.timeout);
-    deadline.async_wait([this](std::error_code error) {
-      if (!error)
-        end(fail(Errc::timed_out, fmt::format("joining took longer than {} s (it stopped at: {}); try again",
-                                              request_.timeout.count(), step_)));
-    });
+    set_deadline();
     while (!outcome_ && io_.run_one() > 0) links_.flush();
-    deadline.cancel();
+    deadline_.cancel();
+    pause_.cancel();
     links_.shut_down();
     do links_.flush();
     while (io_.run_one() > 0);
     if (!outcome_) return fail(Errc::io, "joining ended early");
     if (!*outcome_) return tl::unexpected(outcome_->error());
-    keep(store);
+    keep();
     return **outcome_;
   }
 
@@ -95,6 +93,8 @@ class Joining final : public LinkEvents, public Turn {
       good = on_welcome(body);
     else if (type == FrameType::ledger_blocks)
       good = on_blocks(body);
+    else if (type == FrameType::ledger_part)
+      good = on_part(body);
     else if (type == FrameType::submitted)
       good = on_submitted(body);
     if (!good) end(tl::unexpected(good.error()));
@@ -124,6 +124,46 @@ class Joining final : public LinkEvents, public Turn {
     dht_key_ = {welcome->dht_epoch, welcome->dht_key};
     wanted_height_ = std::max(welcome->height, grant_.pinned.height);
     step_ = "fetching the ledger";
+    if (wanted_height_ > CatchUpBounds{}.blocks) return begin_fetch(CatchUpBounds{}.entries);
+    return fetch_or_go_on();
+  }
+
+  /// Takes the ledger over at its newest block, if the way there is longer than that.
+  Result<void> begin_fetch(std::uint64_t entries_min) {
+    fetch_.emplace(*ledger_, store_, entries_min,
+                   grant_.pinned.height > 0 ? std::optional(grant_.pinned) : std::nullopt);
+    return ask();
+  }
+
+  Result<void> ask() {
+    set_deadline();  // it is only the silence of the other side that ends a long way
+    ask_again();
+    return {};
+  }
+  void ask_again() {
+    step_ = fetch_->step();
+    links_.send(*link_, FrameType::ledger_ask, {fetch_->ask()});
+  }
+
+  Result<void> on_part(ByteView body) {
+    if (!fetch_) return nonsense("a part of the ledger");
+    if (auto taken = fetch_->take(body, 0); !taken) {
+      if (taken.error().code != Errc::not_found) return nonsense("a part of the ledger: " + taken.error().message);
+      // It is about to write a block, or is catching up itself.
+      pause_.expires_after(std::chrono::seconds(1));
+      pause_.async_wait([this](std::error_code error) {
+        if (!error && !outcome_ && fetch_) ask_again();
+      });
+      return {};
+    }
+    using Stage = SnapshotFetch::Stage;
+    if (fetch_->stage() != Stage::ready && fetch_->stage() != Stage::replay) return ask();
+    if (fetch_->stage() == Stage::ready) {
+      auto ledger = fetch_->finish(*ledger_);
+      if (!ledger) return nonsense("a ledger: " + ledger.error().message);
+      *ledger_ = std::move(*ledger);
+    }
+    fetch_.reset();
     return fetch_or_go_on();
   }
 
@@ -131,12 +171,17 @@ class Joining final : public LinkEvents, public Turn {
     const auto blocks = wire::decode_ledger_blocks(body);
     if (!blocks || !ledger_) return nonsense("blocks");
     if (blocks->empty()) return nonsense("an empty ledger");
+    const auto before = ledger_->head().height;
     for (ByteView block : *blocks) {
       const auto view = decode_block(block);
       if (view && view->header.height <= ledger_->head().height) continue;
+      // It began with a snapshot itself.
+      if (view && view->header.height > before + 1 && ledger_->head().height == before && !std::exchange(gap_, true))
+        return begin_fetch(0);
       if (auto appended = ledger_->append(block); !appended) return tl::unexpected(appended.error());
-      blocks_.push_back(to_bytes(block));
+      store_.put(Table::block, block_key(ledger_->head().height), to_bytes(block));
     }
+    if (ledger_->head().height > before) set_deadline();
     return fetch_or_go_on();
   }
 
@@ -184,19 +229,29 @@ class Joining final : public LinkEvents, public Turn {
     return {};
   }
 
-  void keep(Store& store) {
-    for (std::size_t at = 0; at < blocks_.size(); ++at) store.put(Table::block, block_key(at + 1), blocks_[at]);
-    store.put(Table::meta, meta_dht_key(), encode_dht_key(dht_key_));
+  void set_deadline() {
+    deadline_.expires_after(request_.timeout);
+    deadline_.async_wait([this](std::error_code error) {
+      if (!error)
+        end(fail(Errc::timed_out,
+                 fmt::format("nothing came for {} s (it stopped at: {}); try again", request_.timeout.count(), step_)));
+    });
+  }
+
+  void keep() {
+    store_.put(Table::meta, meta_dht_key(), encode_dht_key(dht_key_));
     std::vector<std::string> addresses = request_.invite.addresses;
     for (const auto& address : inviter_addresses_)
       if (std::ranges::find(addresses, address) == addresses.end()) addresses.push_back(address);
     if (addresses.size() > limits::addresses_per_node_max) addresses.resize(limits::addresses_per_node_max);
-    store.put(Table::peer, request_.invite.inviter, encode_addresses(addresses));
+    store_.put(Table::peer, request_.invite.inviter, encode_addresses(addresses));
   }
 
   const JoinRequest& request_;
   const Grant& grant_;
+  Store& store_;
   asio::io_context io_{1};
+  asio::steady_timer deadline_{io_}, pause_{io_};
   SystemClock clock_;
   SystemRandom random_;
   Links links_;
@@ -207,11 +262,11 @@ class Joining final : public LinkEvents, public Turn {
   std::vector<std::string> inviter_addresses_;
   std::string step_ = "dialling the inviting node";
   std::optional<Ledger> ledger_;
-  std::vector<Bytes> blocks_;
+  std::optional<SnapshotFetch> fetch_;
   Bytes genesis_;
   DhtKey dht_key_;
   std::uint64_t wanted_height_ = 0;
-  bool submitted_ = false;
+  bool submitted_ = false, gap_ = false;
   std::optional<Result<JoinResult>> outcome_;
 };
 
@@ -221,7 +276,7 @@ Result<JoinResult> join_network(const JoinRequest& request, Store& store) {
   const auto grant = decode_grant(request.invite.grant);
   if (!grant) return tl::unexpected(grant.error());
   if (request.invite.addresses.empty()) return fail(Errc::invalid, "the invite names no address of the inviting node");
-  return Joining(request, *grant).run(store);
+  return Joining(request, *grant, store).run();
 }
 
 }  // namespace diot

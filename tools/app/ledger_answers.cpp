@@ -11,9 +11,10 @@
 #include "core/ledger/limits.hpp"
 #include "core/ledger/note.hpp"
 #include "core/ledger/proof.hpp"
+#include "core/ledger/storage.hpp"
 #include "core/ledger/verify.hpp"
 #include "core/topic.hpp"
-#include "dht/ledger_sync.hpp"
+#include "dht/cosignatures.hpp"
 #include "tools/app/ledger_alarms.hpp"
 #include "tools/app/ledger_query.hpp"
 
@@ -38,14 +39,30 @@ Result<void> each_block(Store& store, std::uint64_t from, const std::function<bo
   return {};
 }
 
-/// Visits the stored blocks that a query asks for, in order.
-Result<void> each_block(Store& store, const LedgerQuery& query, const std::function<void(const BlockView&)>& visit) {
-  return each_block(store, query.from, [&](ByteView bytes) {
+/// The blocks that are not on a disk whose ledger began with a snapshot.
+struct Missing {
+  std::uint64_t from = 0, to = 0;  ///< heights; 0: none are
+
+  void put_into(Json& answer) const {
+    if (to != 0) answer["missing"] = {{"from", from}, {"to", to}};
+  }
+};
+
+/// Visits the stored blocks that a query asks for, in order, and says which of them are missing.
+Result<Missing> each_block(Store& store, const LedgerQuery& query, const std::function<void(const BlockView&)>& visit) {
+  Missing missing;
+  auto next = std::max<std::uint64_t>(query.from, 1);
+  auto scanned = each_block(store, next, [&](ByteView bytes) {
     const auto block = decode_block(bytes);
-    if (!block) return true;  // `ledger verify` tells
+    if (!block) return ++next, true;  // `ledger verify` tells
+    const auto height = block->header.height;
+    if (height != next && next <= query.to) missing = {next, std::min(height - 1, query.to)};
+    next = height + 1;
     if (query.takes(block->header)) visit(*block);
-    return block->header.height < query.to;
+    return height < query.to;
   });
+  if (!scanned) return tl::unexpected(scanned.error());
+  return missing;
 }
 
 Json entry_answer(const EntryView& entry) {
@@ -100,11 +117,13 @@ Result<Json> history(const LedgerQuery& query, Store& store) {
     }
   });
   if (!scanned) return tl::unexpected(scanned.error());
-  if (entries.empty())
+  if (entries.empty() && scanned->to == 0)
     return fail(
         Errc::not_found,
         fmt::format("no such entry about a handle '{}' is in the ledger; see `diot ledger list`", query.handle));
-  return Json{{"handle", query.handle}, {"entries", std::move(entries)}};
+  Json out{{"handle", query.handle}, {"entries", std::move(entries)}};
+  scanned->put_into(out);
+  return out;
 }
 
 Result<Json> tail(const Json& args, LedgerQuery query, const LedgerSource& from) {
@@ -126,7 +145,24 @@ Result<Json> tail(const Json& args, LedgerQuery query, const LedgerSource& from)
     if (blocks.size() > count) blocks.pop_front();
   });
   if (!scanned) return tl::unexpected(scanned.error());
-  return Json{{"blocks", Json(blocks)}};
+  Json out{{"blocks", Json(blocks)}};
+  scanned->put_into(out);
+  return out;
+}
+
+Result<BlockView> block_at(Store& store, std::uint64_t height) {
+  const auto bytes = store.get(Table::block, block_key(height));
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (!*bytes) return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
+  return decode_block(**bytes);
+}
+
+/// What decided a block, also one whose entries are not here.
+Result<DecidedHeader> decided_at(Store& store, std::uint64_t height) {
+  const auto link = store.get(Table::meta, header_key(height));
+  if (!link) return tl::unexpected(link.error());
+  if (*link) return decode_link(**link).map([](const ChainLink& whole) { return whole.block; });
+  return block_at(store, height).map([](const BlockView& block) { return decided_header(block); });
 }
 
 /// A page of whole blocks, for `diot ledger export` and `diot ledger diff`.
@@ -147,13 +183,6 @@ Result<Json> export_page(const LedgerQuery& query, const LedgerSource& from) {
   });
   if (!scanned) return tl::unexpected(scanned.error());
   return Json{{"network", from.ledger.network().hex()}, {"blocks", std::move(blocks)}, {"next", std::move(next)}};
-}
-
-Result<BlockView> block_at(Store& store, std::uint64_t height) {
-  const auto bytes = store.get(Table::block, block_key(height));
-  if (!bytes) return tl::unexpected(bytes.error());
-  if (!*bytes) return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
-  return decode_block(**bytes);
 }
 
 Result<Json> checkpoint(const LedgerSource& from) {
@@ -199,9 +228,9 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
   if (pin >= head && pin != 0)
     return fail(Errc::invalid, fmt::format("--pin is for a block before the newest one, which is {}", head));
   if (pin != 0) {
-    const auto pinned = block_at(from.store, pin);
+    const auto pinned = decided_at(from.store, pin);
     if (!pinned) return tl::unexpected(pinned.error());
-    proof.pinned = HandleProof::Pinned{encode_block_header(pinned->header), from.ledger.witnesses_at(pin + 1).keys()};
+    proof.pinned = HandleProof::Pinned{pinned->header, from.ledger.witnesses_at(pin + 1).keys()};
   } else {
     const auto genesis = unsigned_genesis(from.genesis);
     if (!genesis) return tl::unexpected(genesis.error());
@@ -212,13 +241,15 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
     const WitnessSet* set = std::exchange(known, &from.ledger.witnesses_at(height + 1));
     if (set == known || set->keys() == known->keys()) continue;
     const auto next = known->keys();
-    const auto last = block_at(from.store, height);
+    const auto last = decided_at(from.store, height);
     if (!last) return tl::unexpected(last.error());
-    if (last->header.next_witnesses != witness_set_hash(next))
+    const auto header = decode_block_header(last->header);
+    if (!header) return tl::unexpected(header.error());
+    if (header->next_witnesses != witness_set_hash(next))
       return fail(Errc::not_available, fmt::format("the holder of the succession key replaced the witnesses in block "
                                                    "{}, which no proof can follow: --pin that block or a later one",
                                                    height + 1));
-    proof.changes.push_back({decided_header(*last), next});
+    proof.changes.push_back({*last, next});
   }
   if (proof.changes.size() > limits::proof_changes_max)
     return fail(Errc::limit,
@@ -273,7 +304,8 @@ Result<Json> stats(const LedgerSource& from) {
            {"head_time_ms", ledger.head_time()},
            {"handles", ledger.handles().size()},
            {"nodes", nodes},
-           {"entries", entries},
+           {"entries", ledger.entry_count()},
+           {"entries_here", entries == ledger.entry_count() ? Json(nullptr) : Json(entries)},
            {"entries_in_30_days", lately},
            {"bytes", bytes},
            {"kinds", std::move(rows)}};
@@ -281,10 +313,37 @@ Result<Json> stats(const LedgerSource& from) {
   return out;
 }
 
+/// Of a node that began with a snapshot: what is here is recomputed, and the rest vouched for.
+Result<Json> verify_from_snapshot(ByteView genesis, Store& store) {
+  StoredReport report;
+  const auto ledger = verify_stored(genesis, store, report);
+  if (!ledger) return tl::unexpected(ledger.error());
+  return Json{{"network", ledger->network().hex()},
+              {"height", ledger->head().height},
+              {"head", ledger->head().block.hex()},
+              {"blocks", ledger->head().height - report.base},
+              {"entries", ledger->entry_count() - ledger->blocks()[report.base].entries},
+              {"handles", ledger->handles().size()},
+              {"log_root", ledger->log_root().hex()},
+              {"map_root", ledger->map_root().hex()},
+              {"snapshot", report.base},
+              {"snapshot_ms", ledger->blocks()[report.base].time},
+              {"snapshot_votes", report.base_votes},
+              {"snapshot_witnesses", report.base_witnesses},
+              {"headers", report.headers_checked}};
+}
+
 Result<Json> verify(const LedgerSource& from) {
   Store& store = from.store;
   const auto forks = stored_forks(store);
   if (!forks) return tl::unexpected(forks.error());
+  const auto base = stored_base(store);
+  if (!base) return tl::unexpected(base.error());
+  if (*base != 0) {
+    auto report = verify_from_snapshot(from.genesis, store);
+    if (report) tell_forks(*forks, from.ledger, *report);
+    return report;
+  }
   std::uint64_t height = 0;
   const auto report = verify_chain(from.genesis, [&]() -> Result<std::optional<Bytes>> {
     ++height;
@@ -303,22 +362,6 @@ Result<Json> verify(const LedgerSource& from) {
 }
 
 }  // namespace
-
-Result<Ledger> replay_ledger(ByteView genesis, Store& store) {
-  auto ledger = Ledger::from_genesis(genesis);
-  if (!ledger) return ledger;
-  std::optional<Error> wrong;
-  auto scanned = each_block(store, 1, [&](ByteView block) {
-    // Each was judged when it came.
-    if (auto appended = ledger->append(block, StampCheck::none); !appended) wrong = appended.error();
-    return !wrong;
-  });
-  if (wrong)
-    return fail(Errc::corrupt,
-                fmt::format("the stored ledger is wrong behind block {}: {}", ledger->head().height, wrong->message));
-  if (!scanned) return tl::unexpected(scanned.error());
-  return ledger;
-}
 
 Json handle_answer(const HandleRecord& record, bool ours) {
   Json nodes = Json::array();

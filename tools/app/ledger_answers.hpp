@@ -14,9 +14,6 @@ namespace diot {
 
 class Cosignatures;
 
-/// Genesis and the stored blocks, replayed. Errc::corrupt names the first block that is missing or wrong.
-Result<Ledger> replay_ledger(ByteView genesis, Store& store);
-
 Json handle_answer(const HandleRecord& record, bool ours);
 
 /// What the answers are made from.

@@ -25,6 +25,14 @@ constexpr auto any_height = std::numeric_limits<std::uint64_t>::max();
 constexpr std::size_t proof_file_bytes_max = 4 << 20;
 constexpr std::size_t export_line_bytes_max = 4 << 20;  // a block of 1 MiB in base64, with its entries' lines
 
+Error are_missing(std::uint64_t from, std::uint64_t to) {
+  return {
+      Errc::not_available,
+      fmt::format("blocks {} to {} are not on this disk, as its ledger began with a snapshot: do this at a node that "
+                  "has been in the network since",
+                  from, to)};
+}
+
 /// Every block from a height to another, in order; an error of `visit` ends it.
 Result<void> each_block(const AskLedger& ask, std::uint64_t from, std::uint64_t to,
                         const std::function<Result<void>(const BlockView&, const std::string& base64)>& visit) {
@@ -52,7 +60,11 @@ WallMs now_ms() { return SystemClock().wall_ms(); }
 Result<void> export_lines(const AskLedger& ask, const Json& args, const std::function<void(std::string_view)>& out) {
   const auto query = ledger_query(args, now_ms());
   if (!query) return tl::unexpected(query.error());
-  return each_block(ask, query->from, query->to, [&](const BlockView& block, const std::string& text) -> Result<void> {
+  std::optional<Error> missing;
+  auto next = std::max<std::uint64_t>(query->from, 1);
+  const auto line_of = [&](const BlockView& block, const std::string& text) -> Result<void> {
+    if (block.header.height != next) missing = are_missing(next, block.header.height - 1);
+    next = block.header.height + 1;
     if (!query->takes(block.header)) return {};
     Json entries = Json::array();
     for (const auto& entry : block.entries)
@@ -67,7 +79,10 @@ Result<void> export_lines(const AskLedger& ask, const Json& args, const std::fun
                     {"block", text}};
     out(line.dump() + "\n");
     return {};
-  });
+  };
+  auto read = each_block(ask, query->from, query->to, line_of);
+  if (read && missing) return tl::unexpected(*missing);
+  return read;
 }
 
 Result<Json> export_tiles(const AskLedger& ask, const Json& args) {
@@ -90,7 +105,10 @@ Result<Json> export_tiles(const AskLedger& ask, const Json& args) {
   if (!checkpoint && checkpoint.error().code != Errc::not_permitted) return tl::unexpected(checkpoint.error());
   const auto size = checkpoint ? std::optional((*checkpoint)["entries"].get<std::uint64_t>()) : std::nullopt;
   TileWriter tiles(write);
+  std::uint64_t next = 1;
   const auto read = each_block(ask, 1, any_height, [&](const BlockView& block, const std::string&) -> Result<void> {
+    if (block.header.height != next) return tl::unexpected(are_missing(next, block.header.height - 1));
+    ++next;
     for (const auto& entry : block.entries)
       if (!size || tiles.size() < *size) tiles.add(entry);
     return failed ? Result<void>(tl::unexpected(*failed)) : Result<void>();

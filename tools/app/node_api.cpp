@@ -117,6 +117,8 @@ std::vector<std::string> Node::warnings() const {
                     "somebody, damaged it",
                     store_->lost_transactions()));
   const auto& sync = core_->overlay().ledger_sync();
+  if (const auto step = sync.status().step; !step.empty())
+    out.push_back(fmt::format("the ledger here is far behind the others': {}", step));
   for (const auto& fork : sync.forks()) out.push_back(fork_text(fork, core_->ledger()));
   for (const auto& [hash, pending] : sync.successions()) out.push_back(succession_text(pending, core_->ledger()));
   if (auto going_on = core_->ledger().can_go_on(); !going_on) out.push_back(going_on.error().message);

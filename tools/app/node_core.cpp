@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "tools/app/ledger_answers.hpp"
+#include "core/ledger/storage.hpp"
 
 namespace diot {
 
@@ -21,7 +21,7 @@ NodeCore::NodeCore(NodeCoreConfig config, const KeyPair& node, Store& store, Tur
 }
 
 Result<void> NodeCore::open() {
-  auto ledger = replay_ledger(config_.genesis, store_);
+  auto ledger = load_ledger(config_.genesis, store_);
   if (!ledger) return tl::unexpected(ledger.error());
   ledger_.emplace(std::move(*ledger));
   // Block 1 was there before the first start. A registrar that began again would write another history.

@@ -110,7 +110,7 @@ const std::vector<Verb> verbs{
      false,
      "make an invite for a new home: one line on standard output",
      {{"uses", number, "N", "how many homes may join with it (1)", false, 1, 1000},
-      {"expiry-days", number, "DAYS", "how long it is good (7)", false, 1, 365}}},
+      {"expiry-days", number, "DAYS", "how long it is good (7)", false, 1, 30}}},
     {"handle register", node, false, "register a handle for this home", {a_handle(true, "the handle to register")}},
     {"handle show", node, true, "what the ledger says about a handle", {a_handle(false, "the own one if left out")}},
     {"handle renew", node, false, "renew the own handle's lease"},

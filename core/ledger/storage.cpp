@@ -1,0 +1,337 @@
+#include "core/ledger/storage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/ledger/limits.hpp"
+#include "core/merkle.hpp"
+
+namespace diot {
+
+static constexpr std::string_view header_prefix = "ledger/header/", record_prefix = "ledger/record/";
+
+Bytes header_key(std::uint64_t height) {
+  Bytes key = to_bytes(header_prefix);
+  ByteWriter(key).u64(height);
+  return key;
+}
+Bytes record_key(std::string_view name) { return to_bytes(std::string(record_prefix).append(name)); }
+Bytes base_key() { return to_bytes("ledger/base"); }
+
+namespace {
+
+/// Of the snapshot that the stored ledger begins with.
+struct Base {
+  std::uint64_t height = 0;
+  LogTiles log;  ///< before its window
+};
+
+Bytes encode_base(const Base& base) {
+  Bytes bytes;
+  ByteWriter out(bytes);
+  out.u8(1);
+  out.u64(base.height);
+  out.u64(base.log.full.size());
+  for (const auto& hash : base.log.full) out.raw(hash);
+  for (const auto& hash : base.log.rest) out.raw(hash);
+  return bytes;
+}
+
+Result<std::optional<Base>> read_base(Store& store) {
+  const auto row = store.get(Table::meta, base_key());
+  if (!row) return tl::unexpected(row.error());
+  if (!*row) return std::nullopt;
+  ByteReader in(**row);
+  const auto version = in.u8();
+  Base out;
+  out.height = in.u64();
+  const auto full = in.u64();
+  while (in.ok() && !in.rest().empty())
+    (out.log.full.size() < full ? out.log.full : out.log.rest).push_back(in.id<Hash>());
+  if (!in.ok() || version != 1 || out.log.full.size() != full || out.height == 0)
+    return fail(Errc::corrupt, "where the stored ledger begins is not readable");
+  return out;
+}
+
+Bytes encode_row(const NamedRecord& record) {
+  Bytes bytes;
+  PackWriter out(bytes);
+  write_record(out, record);
+  return bytes;
+}
+
+/// The rows of one height after the other, until `row` returns false, one is missing or damaged.
+Result<void> each_height(Store& store, Table table, Bytes (*key_of)(std::uint64_t), std::uint64_t from,
+                         const std::function<bool(ByteView)>& row) {
+  bool damaged = false;
+  std::uint64_t next = from;
+  auto scanned = store.scan(
+      table, key_of(from), {},
+      [&](ByteView key, ByteView value) { return equal(key, key_of(next)) && (++next, row(value)); },
+      [&](ByteView key) { damaged = damaged || equal(key, key_of(next)); });
+  if (scanned && damaged) return fail(Errc::corrupt, fmt::format("the row of block {} is damaged", next));
+  return scanned;
+}
+
+Result<void> each_header(Store& store, std::uint64_t from, const std::function<bool(ByteView)>& row) {
+  return each_height(store, Table::meta, header_key, from, row);
+}
+Result<void> each_block(Store& store, std::uint64_t from, const std::function<bool(ByteView)>& row) {
+  return each_height(store, Table::block, block_key, from, row);
+}
+
+enum class Care : std::uint8_t { usual, all };
+
+/// The snapshot that is stored, on top of the genesis' ledger.
+Result<Ledger> load_base(const Ledger& genesis, const Base& base, Store& store, Care care, StoredReport& report) {
+  const auto corrupt = [](const Error& error) {
+    return fail(Errc::corrupt, fmt::format("the stored snapshot of the ledger is wrong: {}", error.message));
+  };
+  LedgerSnapshot snapshot{HeaderChain(genesis), {}, base.log, {}};
+  std::optional<Error> wrong;
+  std::vector<ChainLink> page;
+  const auto add = [&] {
+    const auto added =
+        snapshot.chain.add(page, care == Care::all ? HeaderChain::Votes::check : HeaderChain::Votes::trust);
+    if (!added) wrong = added.error();
+    page.clear();
+    return added.has_value();
+  };
+  auto scanned = each_header(store, 1, [&](ByteView bytes) {
+    auto link = decode_link(bytes);
+    if (!link) return wrong = link.error(), false;
+    report.base_votes = link->block.votes.size();
+    page.push_back(std::move(*link));
+    if (page.back().block.votes.empty()) return true;  // a later one vouches for it
+    return add() && snapshot.chain.height() < base.height;
+  });
+  if (wrong) return corrupt(*wrong);
+  if (!scanned) return corrupt(scanned.error());
+  if (snapshot.chain.height() != base.height)
+    return corrupt({Errc::corrupt, fmt::format("the header of block {} is missing", snapshot.chain.height() + 1)});
+  if (care == Care::all) report.headers_checked = base.height;
+
+  bool damaged = false;
+  scanned = store.scan(
+      Table::meta, to_bytes(record_prefix), after_prefix(as_bytes(record_prefix)),
+      [&](ByteView, ByteView value) {
+        PackReader in(value);
+        snapshot.records.push_back(read_record(in));
+        return in.done();
+      },
+      [&](ByteView) { damaged = true; });
+  if (!scanned) return corrupt(scanned.error());
+  if (damaged) return corrupt({Errc::corrupt, "the row of a record is damaged"});
+
+  const auto first = window_start(snapshot.chain.blocks());
+  scanned = each_block(store, first, [&](ByteView block) {
+    snapshot.window.push_back(to_bytes(block));
+    return first + snapshot.window.size() <= base.height;
+  });
+  if (!scanned) return corrupt(scanned.error());
+  auto out = Ledger::from_snapshot(genesis, snapshot);
+  if (!out) return corrupt(out.error());
+  report.base = base.height;
+  report.first_replayed = base.height + 1;
+  report.base_witnesses = out->witnesses_at(base.height).members.size();
+  return out;
+}
+
+Result<Ledger> load(ByteView genesis, Store& store, Care care, StoredReport& report) {
+  auto ledger = Ledger::from_genesis(genesis);
+  if (!ledger) return ledger;
+  const auto base = read_base(store);
+  if (!base) return tl::unexpected(base.error());
+  if (*base) {
+    auto begun = load_base(*ledger, **base, store, care, report);
+    if (!begun) return begun;
+    *ledger = std::move(*begun);
+  }
+  std::optional<Error> wrong;
+  auto scanned = each_block(store, ledger->head().height + 1, [&](ByteView block) {
+    const auto appended = ledger->append(block, care == Care::all ? StampCheck::all : StampCheck::none);
+    if (!appended) wrong = appended.error();
+    return appended.has_value();
+  });
+  if (!wrong && !scanned) wrong = scanned.error();
+  const auto head = ledger->head().height;
+  if (wrong)
+    return fail(Errc::corrupt, fmt::format("the stored ledger is wrong behind block {}: {}", head, wrong->message));
+  bool further = false;
+  scanned =
+      store.scan(Table::block, block_key(head + 1), {}, [&](ByteView, ByteView) { return further = true, false; }, {});
+  if (!scanned) return tl::unexpected(scanned.error());
+  if (further) return fail(Errc::corrupt, fmt::format("the stored ledger has no block {}, and later ones", head + 1));
+  return ledger;
+}
+
+}  // namespace
+
+Result<std::uint64_t> stored_base(Store& store) {
+  return read_base(store).map([](const std::optional<Base>& base) { return base ? base->height : 0; });
+}
+
+Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store) {
+  const auto base = stored_base(store);
+  if (!base) return tl::unexpected(base.error());
+  // Headers of the blocks that are here; those behind them were put when they came.
+  std::uint64_t next = *base + 1;
+  const auto last = from.head().height;
+  if (next <= last) {
+    auto scanned = each_block(store, next, [&](ByteView bytes) {
+      const auto block = decode_block(bytes);
+      if (block) store.put(Table::meta, header_key(next++), encode_link(link_of(*block, from)));
+      return block && next <= last;
+    });
+    if (!scanned) return scanned;
+  }
+  if (next <= last) return fail(Errc::corrupt, fmt::format("block {} is not on this disk", next));
+  store.erase_range(Table::meta, as_bytes(record_prefix), after_prefix(as_bytes(record_prefix)));
+  for (const auto& record : snapshot.records) store.put(Table::meta, record_key(record.name), encode_row(record));
+  const auto height = snapshot.chain.height();
+  store.put(Table::meta, base_key(), encode_base({height, snapshot.log}));
+  auto at = height + 1 - snapshot.window.size();
+  for (const auto& block : snapshot.window) store.put(Table::block, block_key(at++), block);
+  return {};
+}
+
+Result<Ledger> load_ledger(ByteView genesis, Store& store) {
+  StoredReport report;
+  return load(genesis, store, Care::usual, report);
+}
+Result<Ledger> verify_stored(ByteView genesis, Store& store, StoredReport& report) {
+  return load(genesis, store, Care::all, report);
+}
+
+// Answers --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+HeadersPart answer(const HeadersAsk& ask, const Ledger& ledger, Store& store) {
+  HeadersPart out;
+  std::size_t bytes = 0, read = 0;
+  const auto room = [&] {
+    return out.links.size() < limits::links_per_part_max && bytes < limits::part_bytes_max &&
+           read < 8 * limits::part_bytes_max;
+  };
+  const auto next = [&] { return ask.from + out.links.size(); };
+  const auto take = [&](ChainLink link) {
+    const bool with_votes = changes_witnesses(link);
+    bytes += link.block.header.size() + (with_votes ? link.block.votes.size() * 80 : 0) + link.succession.size() + 64;
+    out.links.push_back(std::move(link));
+  };
+  const auto head = ledger.head().height;
+  if (ask.from == 0 || ask.from > head) return out;
+  (void)each_header(store, ask.from, [&](ByteView row) {
+    auto link = decode_link(row);
+    if (!link) return false;
+    take(std::move(*link));
+    return room();
+  });
+  // Of a block that is not on disk yet nobody is told.
+  if (room())
+    (void)each_block(store, next(), [&](ByteView row) {
+      const auto block = decode_block(row);
+      if (!block || block->header.height > head) return false;
+      read += row.size();
+      take(link_of(*block, ledger));
+      return room();
+    });
+  out.more = !out.links.empty() && !room();
+  // One that nobody here has the votes of waits for those behind it; of the others the last ones vouch for all.
+  while (!out.links.empty() && out.links.back().block.votes.empty()) out.links.pop_back();
+  for (std::size_t i = 0; i + 1 < out.links.size(); ++i)
+    if (!changes_witnesses(out.links[i])) out.links[i].block.votes.clear();
+  return out;
+}
+
+std::optional<StatePart::Records> records_at(const SparsePlace& place, const Ledger& ledger, std::size_t& bytes) {
+  std::vector<std::string> names;
+  ledger.map().each(place, [&](const Hash&, const std::string& name) {
+    names.push_back(name);
+    return names.size() <= limits::records_per_place_max;
+  });
+  if (names.size() > limits::records_per_place_max) return std::nullopt;
+  StatePart::Records out;
+  for (const auto& name : names) {
+    out.push_back(record_of(ledger, name));
+    bytes += out.back().record.size();
+    for (const auto& cut_offs : out.back().cut_offs) bytes += cut_offs.size();
+    if (bytes > limits::records_bytes_max && names.size() > 1 && place.depth + part_levels <= 256) return std::nullopt;
+  }
+  return out;
+}
+
+StatePart answer(const StateAsk& ask, const Ledger& ledger) {
+  StatePart out;
+  std::size_t bytes = 0;
+  for (const auto& at : ask.places) {
+    if (ledger.map().subtree(at.place).hash != at.hash) {
+      out.places.emplace_back(StatePart::Gone{});
+      continue;
+    }
+    std::size_t more = 0;
+    if (auto records = records_at(at.place, ledger, more)) {
+      bytes += more;
+      out.places.emplace_back(std::move(*records));
+    } else {
+      StatePart::Below below;
+      for (std::uint32_t i = 0; i < 1 << part_levels; ++i)
+        below.push_back(ledger.map().subtree(at.place.child(part_levels, i)));
+      out.places.emplace_back(std::move(below));
+    }
+    if (bytes > limits::records_bytes_max) break;
+  }
+  return out;
+}
+
+LogPart answer(const LogAsk& ask, const Ledger& ledger, Store& store) {
+  LogPart out;
+  if (ask.entries > ledger.entry_count()) return out;
+  const auto full = ask.entries / tile_width;
+  for (auto at = ask.from; at < full && out.hashes.size() < limits::hashes_per_part_max; ++at)
+    out.hashes.push_back(ledger.tiles()[at]);
+  if (out.hashes.size() == limits::hashes_per_part_max || ask.from > full + tile_width) return out;
+  // The rest stands in the blocks around; before the first ones that are here, in what the snapshot began with.
+  std::vector<Hash> rest;
+  const auto begin = full * tile_width;
+  if (const auto base = read_base(store); base && *base && (*base)->log.full.size() == full) rest = (*base)->log.rest;
+  rest.resize(std::min<std::size_t>(rest.size(), ask.entries - begin));
+  const auto& blocks = ledger.blocks();
+  for (auto next = begin + rest.size(); next < ask.entries;) {
+    const auto with_next = std::ranges::upper_bound(blocks, next, {}, &PastBlock::entries);
+    const auto row = store.get(Table::block, block_key(static_cast<std::uint64_t>(with_next - blocks.begin())));
+    const auto block = row && *row ? decode_block(**row) : fail(Errc::not_found, "it is not here");
+    auto at = next - std::prev(with_next)->entries;
+    if (!block || block->hash != with_next->hash || at >= block->entries.size()) break;
+    for (; at < block->entries.size() && next < ask.entries; ++at, ++next)
+      rest.push_back(merkle_leaf(block->entries[at]));
+  }
+  const auto skipped = ask.from > full ? std::min<std::size_t>(ask.from - full, rest.size()) : 0;
+  for (auto at = skipped; at < rest.size() && out.hashes.size() < limits::hashes_per_part_max; ++at)
+    out.hashes.push_back(rest[at]);
+  return out;
+}
+
+BlocksPart answer(const BlocksAsk& ask, Store& store) {
+  BlocksPart out;
+  std::size_t bytes = 0;
+  (void)each_block(store, ask.from, [&](ByteView row) {
+    out.blocks.push_back(to_bytes(row));
+    bytes += row.size();
+    return bytes < limits::part_bytes_max && out.blocks.size() < limits::block_entries_max;
+  });
+  return out;
+}
+
+}  // namespace
+
+LedgerPart answer_ask(const LedgerAsk& ask, const Ledger& ledger, Store& store) {
+  if (const auto* headers = std::get_if<HeadersAsk>(&ask)) return answer(*headers, ledger, store);
+  if (const auto* state = std::get_if<StateAsk>(&ask)) return answer(*state, ledger);
+  if (const auto* log = std::get_if<LogAsk>(&ask)) return answer(*log, ledger, store);
+  return answer(std::get<BlocksAsk>(ask), store);
+}
+
+}  // namespace diot

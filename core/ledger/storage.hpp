@@ -1,0 +1,53 @@
+#pragma once
+// How a node keeps its ledger on disk, and what it answers to others from it. A home that replayed everything has every
+// block in Table::block. One that began with a snapshot has, from the genesis to there, the headers and the records as
+// rows of Table::meta, and whole blocks from the snapshot's window on.
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "core/bytes.hpp"
+#include "core/error.hpp"
+#include "core/ledger/ledger.hpp"
+#include "core/ledger/parts.hpp"
+#include "core/ledger/snapshot.hpp"
+#include "core/store.hpp"
+
+namespace diot {
+
+/// Key of Table::block.
+inline Bytes block_key(std::uint64_t height) {
+  Bytes key;
+  ByteWriter(key).u64(height);
+  return key;
+}
+/// Keys of Table::meta: of a link of the chain of headers, of a record of the snapshot by its name, and of where that is.
+Bytes header_key(std::uint64_t height);
+Bytes record_key(std::string_view name);
+Bytes base_key();
+
+/// The block of the snapshot that the stored ledger begins with, or 0: it begins with the genesis.
+Result<std::uint64_t> stored_base(Store& store);
+/// Makes the snapshot what the stored ledger begins with, in the transaction that is open. `from`: the ledger that is
+/// stored, whose blocks stay.
+Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store);
+
+/// The stored ledger: the genesis or a snapshot, and every block behind it replayed. What was judged before it came to
+/// this disk is judged again, but for votes before the snapshot and the work of stamps. Errc::corrupt names the first
+/// thing that is missing or wrong.
+Result<Ledger> load_ledger(ByteView genesis, Store& store);
+
+struct StoredReport {
+  std::uint64_t base = 0;            ///< the snapshot's block; 0: everything was replayed from the genesis
+  std::uint64_t first_replayed = 1;  ///< the first block whose entries were judged
+  std::size_t base_votes = 0, base_witnesses = 0;  ///< that vouch for the snapshot
+  std::uint64_t headers_checked = 0;               ///< with their votes
+};
+/// The same with every check that this disk allows: all votes, all stamps.
+Result<Ledger> verify_stored(ByteView genesis, Store& store, StoredReport& report);
+
+/// What is known and stored here of what somebody asks; less than asked for where it is not here.
+LedgerPart answer_ask(const LedgerAsk& ask, const Ledger& ledger, Store& store);
+
+}  // namespace diot

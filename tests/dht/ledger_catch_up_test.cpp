@@ -1,0 +1,102 @@
+// Nodes that are far behind, over the links of an overlay.
+
+#include <gtest/gtest.h>
+
+#include "core/ledger/storage.hpp"
+#include "dht/wire.hpp"
+#include "tests/dht/overlay_world.hpp"
+
+namespace diot::test {
+namespace {
+
+class LedgerCatchUps : public ::testing::Test {
+ protected:
+  World world;
+  Home& alice = world.found("alice");
+  Home& bob = world.join("bob", alice);
+
+  /// Bob was away for 40 days in which two homes were let in, one of them at the end.
+  void be_away() {
+    world.run();
+    world.kill(bob);
+    world.join("carol", alice);
+    world.clock.now_ms += 40ull * 24 * 3'600'000;
+    world.join("dave", alice);
+    world.run();
+    world.blocks.resize(2);
+    bob.catch_up = {1, 1};
+  }
+};
+
+TEST_F(LedgerCatchUps, TakeTheLedgerOverAtItsNewestBlockAndGoOn) {
+  be_away();
+  world.start(bob);
+  world.pass(std::chrono::seconds(3));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_EQ(bob.ledger->handles(), alice.ledger->handles());
+  EXPECT_EQ(stored_base(*bob.store).value(), alice.ledger->head().height);
+  const auto loaded = load_ledger(world.genesis_bytes, *bob.store);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->head(), alice.ledger->head());
+
+  world.join("erin", alice);
+  world.pass(std::chrono::seconds(1));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_TRUE(bob.ledger->handle("erin"));
+}
+
+TEST_F(LedgerCatchUps, AskAgainWhenAnAnswerIsWrongOrDoesNotCome) {
+  be_away();
+  int answers = 0;
+  world.on_wire = [&](const Home&, const Home&, FrameType type, Bytes& body) {
+    if (type != FrameType::ledger_part) return true;
+    ++answers;
+    if (answers % 4 == 1) body[body.size() / 2] ^= 1;
+    return answers % 4 != 2;
+  };
+  world.start(bob);
+  world.pass(std::chrono::minutes(2));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_GT(answers, 6);
+  EXPECT_GT(bob.overlay->counters().at("parts of the ledger refused"), 0u);
+  EXPECT_GT(bob.overlay->counters().at("block requests without an answer"), 0u);
+}
+
+TEST_F(LedgerCatchUps, FollowAPeerThatBeganWithASnapshotWhereNothingWasRegistered) {
+  Home& carol = world.join("carol", alice);
+  world.run();
+  world.kill(bob);
+  world.kill(carol);
+  for (const auto away : {std::chrono::hours(2), std::chrono::hours(40 * 24)}) {
+    world.clock.now_ms += static_cast<WallMs>(std::chrono::milliseconds(away).count());
+    world.pass(std::chrono::seconds(1));
+  }
+  const auto newest = alice.ledger->head();
+  ASSERT_EQ(newest.height, 5u) << "two blocks without entries";
+  world.blocks.resize(3);
+  bob.catch_up = {1, 0};
+  world.start(bob);
+  world.pass(std::chrono::seconds(3));
+  ASSERT_EQ(stored_base(*bob.store).value(), newest.height);
+  ASSERT_FALSE(bob.store->rows(Table::block).contains(block_key(4)));
+
+  world.kill(alice);
+  world.start(carol);
+  world.pass(std::chrono::seconds(10));
+  EXPECT_EQ(carol.ledger->head(), newest);
+  EXPECT_EQ(carol.ledger->map_root(), alice.ledger->map_root());
+}
+
+TEST_F(LedgerCatchUps, ALieAboutAHeightKeepsNobodyFromFollowing) {
+  world.pass(std::chrono::seconds(1));
+  const auto links = world.links_between(alice, bob);
+  ASSERT_FALSE(links.empty());
+  bob.overlay->link_frame(links[0], alice.key.node_id(), FrameType::ledger_head,
+                          wire::encode_ledger_head({1'000'000, world.random.id<Hash>()}));
+  world.join("carol", alice);
+  world.pass(std::chrono::seconds(1));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+}
+
+}  // namespace
+}  // namespace diot::test
