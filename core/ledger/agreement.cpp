@@ -92,7 +92,8 @@ std::vector<BlockView::Vote> Agreement::votes_for(const Round& round, VoteKind k
 
 bool Agreement::is_valid(Round& round) {
   if (!round.valid)
-    round.valid = (value_ && value_->hash == round.proposal->hash) ||
+    // The signature is over the header: somebody on the way may have put other entries behind it.
+    round.valid = (value_ && value_->hash == round.proposal->hash && value_->entries == round.proposal->entries) ||
                   ledger_.check_proposal(round.proposal->header, round.proposal->entries).has_value();
   return *round.valid;
 }

@@ -396,6 +396,33 @@ TEST(AgreementLiars, AreCaughtVotingTwice) {
   EXPECT_EQ(why(check_double_vote(group[0].caught[0], group[0].ledger.network())), "");
 }
 
+TEST(AgreementLiars, CannotPutOtherEntriesBehindAProposalThatIsMadeAgain) {
+  Witnesses group(4);
+  group.stop(3);
+  int changed = 0;
+  // All prevote the block of round 0, and hear too few precommits. When it is proposed again, one gets another entry.
+  group.drop = [&](std::size_t from, std::size_t to, const Agreement::Send& sent) {
+    if (sent.kind == Kind::vote) {
+      const auto vote = decode_vote(sent.bytes).value();
+      return vote.kind == VoteKind::precommit && vote.height == 2 && vote.round == 0 && to != (from + 1) % 3;
+    }
+    auto proposal = decode_proposal(sent.bytes).value();
+    if (proposal.round == 0 || to != 2 || changed > 0) return false;
+    ++changed;
+    proposal.entries.front().back() ^= 1;
+    (void)group.hand(to, {Kind::proposal, encode_proposal(proposal)});
+    return true;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  group.restart(2);  // it remembers the block, and not who proposed it
+  for (std::size_t to : {0u, 1u, 2u})
+    EXPECT_TRUE(group.hand(to, message(vote_by(group, 3, VoteKind::precommit, 0, nil))).value());
+  EXPECT_TRUE(group.reach(2)) << "a later round decides it";
+  EXPECT_EQ(changed, 1);
+  EXPECT_NE(group[2].ledger.handle("bob"), nullptr);
+}
+
 TEST(AgreementLiars, CannotSpeakForOthers) {
   Witnesses group(4);
   auto forged = vote_by(group, 3, VoteKind::prevote, 0, block_a);
