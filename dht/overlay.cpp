@@ -360,6 +360,8 @@ Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
     return fail(Errc::not_permitted, fmt::format("only a node with the role admin may invite for @{}; see `diot handle "
                                                  "show`",
                                                  context_.handle));
+  if (uses == 0 && context_.ledger.genesis().admission != Admission::open)
+    return fail(Errc::not_permitted, "this network is by invitation: nobody gets in for work");
   if (config_.addresses.empty())
     return fail(Errc::io,
                 "this node has no overlay address to put into the invite; set overlay.listen or "
@@ -373,7 +375,8 @@ Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
   grant.inviter = context_.handle;
   grant.token = KeyPair::from_seed(invite.token_seed).public_key();
   grant.uses = uses;
-  grant.expiry = std::max(context_.clock.wall_ms(), context_.ledger.head_time()) + valid_ms;
+  grant.expiry =
+      uses == 0 ? limits::wall_ms_max : std::max(context_.clock.wall_ms(), context_.ledger.head_time()) + valid_ms;
   grant.pinned = context_.ledger.head();
   grant.signer = context_.self();
   invite.grant = encode_grant(grant, context_.node);
@@ -397,6 +400,10 @@ Result<void> Overlay::check_enrolment(const Link& link, ByteView body) const {
   if (context_.ledger.handle_of(link.peer)) return {};
   if (grant->expiry < std::max(context_.clock.wall_ms(), context_.ledger.head_time()))
     return fail(Errc::not_permitted, "the invite has expired; ask for a new one (`diot invite`)");
+  if (grant->uses == 0) {
+    if (context_.ledger.genesis().admission == Admission::open) return {};
+    return fail(Errc::not_permitted, "this network is by invitation: nobody gets in for work");
+  }
   if (context_.ledger.uses_of(grant->id) >= grant->uses)
     return fail(Errc::exists, "the invite has been used already; ask for a new one (`diot invite`)");
   return {};

@@ -86,6 +86,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   const std::map<NodeId, WallMs>& copied_peers() const { return copied_peers_; }
 
   /// An invite for `uses` homes, signed by this node (role admin).
+  /// With 0 uses it is for everybody (Grant::uses), and does not expire.
   Result<Invite> make_invite(std::uint32_t uses, WallMs valid_ms);
 
   OwnChannels& own() { return own_; }

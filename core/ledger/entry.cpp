@@ -112,6 +112,12 @@ Bytes token_bytes(const Registration& what) {
   return bytes;
 }
 
+static Bytes sign_register(RegisterBody body, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
+                           std::vector<KeyPair> signers) {
+  signers.push_back(owner);
+  return make_entry(std::move(body), network, recent, std::move(signers));
+}
+
 Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
                     const std::vector<KeyPair>& node_keys, const Invite* invite) {
   RegisterBody body;
@@ -121,9 +127,16 @@ Bytes make_register(const Registration& what, const NetworkId& network, const Ch
     body.grant = invite->grant;
     body.token_signature = KeyPair::from_seed(invite->token_seed).sign("token", network, token_bytes(body.what));
   }
-  auto signers = node_keys;
-  signers.push_back(owner);
-  return make_entry(std::move(body), network, recent, std::move(signers));
+  return sign_register(std::move(body), network, recent, owner, node_keys);
+}
+
+Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
+                    const std::vector<KeyPair>& node_keys, std::uint64_t stamp) {
+  RegisterBody body;
+  body.what = what;
+  std::ranges::sort(body.what.nodes);
+  body.stamp = stamp;
+  return sign_register(std::move(body), network, recent, owner, node_keys);
 }
 
 Bytes make_update(const HandleRecord& changed, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,

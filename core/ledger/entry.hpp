@@ -114,6 +114,9 @@ Result<Bytes> add_signature(ByteView entry, const NetworkId& network, const KeyP
 /// In the genesis: no invite, zero network and checkpoint.
 Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
                     const std::vector<KeyPair>& node_keys, const Invite* invite);
+/// The same with a work stamp in place of an invite.
+Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
+                    const std::vector<KeyPair>& node_keys, std::uint64_t stamp);
 /// Replaces nodes, persons and profile. `changed` is the current record, its version included, with these fields
 /// changed. Signed by the owner key and by every node key that is new.
 Bytes make_update(const HandleRecord& changed, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,

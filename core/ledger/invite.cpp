@@ -61,7 +61,7 @@ Result<Grant> decode_grant(ByteView bytes) {
   out.pinned = ledger_codec::read_checkpoint(in);
   out.signer = in.id<NodeId>();
   out.id = sha256(signed_bytes);
-  if (!in.done() || out.uses == 0 || !check_handle(out.inviter)) return malformed;
+  if (!in.done() || !check_handle(out.inviter)) return malformed;
   if (!verify(key_of(out.signer), signature, "grant", out.network, signed_bytes))
     return fail(Errc::invalid, "the signature of the invite's grant is wrong: ask for a new invite");
   return out;

@@ -19,9 +19,11 @@ struct Grant {
   NetworkId network;
   std::string inviter;  ///< handle
   PublicKey token;
-  std::uint32_t uses = 1;  ///< 1 to limits::grant_uses_max
-  WallMs expiry = 0;       ///< block time
-  Checkpoint pinned;       ///< a block that the joining node must find in the chain
+  /// Up to limits::grant_uses_max. 0: it lets everybody in, and pays for nobody: where admission is open, who joins
+  /// with it works for the registration (core/ledger/work_stamp.hpp).
+  std::uint32_t uses = 1;
+  WallMs expiry = 0;  ///< block time
+  Checkpoint pinned;  ///< a block that the joining node must find in the chain
   NodeId signer;
   Hash id = {};  ///< SHA-256 of what is signed; set by decode_grant
 };

@@ -41,6 +41,7 @@ Result<Grant> LedgerDraft::check_grant(const RegisterBody& body) {
                                                  time_text(grant->expiry), grant->inviter));
   if (!verify(grant->token, *body.token_signature, "token", base_.network, token_bytes(body.what)))
     return fail(Errc::not_permitted, "the invite's token has not signed this registration");
+  if (grant->uses == 0) return fail(Errc::not_permitted, "this invite pays for no registration: it takes a work stamp");
   if (const auto uses = grant_uses_.get(grant->id); uses >= grant->uses)
     return fail(Errc::exists, fmt::format("the invite is used up ({} of {}): ask {} for a new one", uses, grant->uses,
                                           grant->inviter));

@@ -339,6 +339,12 @@ TEST_F(LedgerOpen, WorkLetsAHomeIn) {
 
 TEST_F(LedgerOpen, AnInviteDoesToo) { EXPECT_EQ(why(check(world.join(*ledger, bob, 1000))), ""); }
 
+TEST_F(LedgerOpen, AnInviteForEverybodyPaysForNobody) {
+  auto grant = world.grant(*ledger, alice, 1000);
+  grant.uses = 0;
+  EXPECT_REFUSED(check(world.join(*ledger, bob, world.invite(grant, alice, 1000))), Errc::not_permitted, "work stamp");
+}
+
 TEST_F(LedgerOpen, WithoutEitherNobodyGetsIn) {
   EXPECT_REFUSED(check(world.entry(*ledger, RegisterBody{bob.registration(), {}, {}, {}}, {bob.owner, bob.node})),
                  Errc::not_permitted, "work stamp");

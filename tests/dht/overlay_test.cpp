@@ -470,6 +470,9 @@ TEST_F(Overlays, EnrolNobodyWhoseInviteIsNotGood) {
   Grant grant = decode_grant(good.grant).value();
   grant.signer = stranger.node_id();
   EXPECT_FALSE(enrols(encode_grant(grant, stranger), token, hello.instance));
+  grant = decode_grant(good.grant).value();
+  grant.uses = 0;
+  EXPECT_FALSE(enrols(encode_grant(grant, alice.key), token, hello.instance)) << "nobody works to get in here";
   world.clock.now_ms += 2 * 3'600'000;
   EXPECT_FALSE(enrols(good.grant, token, hello.instance)) << "expired";
   EXPECT_EQ(alice.overlay->counters().at("enrolments refused"), refused) << "and each is counted for `diot status`";

@@ -64,6 +64,49 @@ class FoundingTest(unittest.TestCase):
             self.assertEqual((verified["height"], verified["handles"]), (2, 5))
             self.assertFalse(erin.json("witness", "list")["trusted"])
 
+    def test_who_has_no_invite_works_for_the_registration_where_that_is_open_to_everybody(self):
+        with harness.World() as world:
+            homes, offers = self.offers(world, ("alice", "bob", "carol", "dave"))
+            line = homes[0].diot("genesis", "draft", ",".join(offers[1:]), "--admission", "open", "--lease-days", "90",
+                                 "--for-tests").strip()
+            with self.assertRaises(harness.Failed) as asked:
+                homes[1].diot("genesis", "sign", line)
+            self.assertIn("for tests", asked.exception.err)
+            for home in homes[1:] + homes[:2]:
+                line = home.diot("genesis", "sign", line, "--yes").strip()
+            for home in homes:
+                home.diot("genesis", "start", line)
+                home.start()
+            for home in homes:
+                harness.wait_until(lambda: home.json("witness", "status")["in_reach"] == 4, what="all four in reach")
+
+            door = homes[0].json("invite", "--open")
+            self.assertEqual((door["uses"], door["expires_ms"]), (None, None))
+            with self.assertRaises(harness.Failed) as refused:
+                homes[0].diot("invite", "--open", "--uses", "3")
+            self.assertIn("--open", refused.exception.err)
+            newcomers = [world.node(name) for name in ("erin", "frank")]
+            for newcomer in newcomers:  # one line for all
+                newcomer.diot("join", door["invite"], "--handle", newcomer.name, *newcomer.addresses())
+                newcomer.start()
+                self.assertEqual(newcomer.json("ledger", "show", newcomer.name)["handle"], newcomer.name)
+            with self.assertRaises(harness.Failed) as taken:
+                late = world.node("late")
+                late.diot("join", door["invite"], "--handle", "erin", *late.addresses())
+            self.assertIn("is taken", taken.exception.err)
+            # They are homes like any other.
+            newcomers[0].diot("share", "add", "#", "--preset", "public")
+            reader = world.subscribe(newcomers[1], "@erin/#")
+            newcomers[1].wait_topic("@erin/#")
+            newcomers[0].publish("t", "hello")
+            reader.wait_for("@erin/t hello")
+
+    def test_nobody_works_for_what_is_by_invitation(self):
+        with harness.World() as world:
+            with self.assertRaises(harness.Failed) as refused:
+                world.found("alice").diot("invite", "--open")
+            self.assertIn("by invitation", refused.exception.err)
+
     def test_a_line_that_was_changed_on_its_way_is_refused(self):
         with harness.World() as world:
             homes, offers = self.offers(world, ("alice", "bob"))

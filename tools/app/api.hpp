@@ -29,7 +29,7 @@
 //   user remove      args {name}: {user, reloaded}
 //   user list        {users: [{user, hash, scram}, …]}
 //   import           args {file, apply?}: {config: text of diot.toml, applied, notes: [text, …]}; command line only
-//   invite           args {uses?, expiry-days?}: {invite, uses, expires_ms}
+//   invite           args {uses?, expiry-days?, open?}: {invite, uses, expires_ms}; null, with open: without end
 //   handle register  args {handle}: {handle, height}
 //   handle show      args {handle?} (the own one): {handle, owner, next_key: its hash, nodes: [{node, role}, …], version,
 //                     height, registered_ms, lease_until_ms or null, guardians: [handle, …], threshold, recovery: {owner,

@@ -87,6 +87,28 @@ std::string read_secret(const char* prompt) {
   return line;
 }
 
+/// Says how long the work for a registration may still take, now and then.
+class WorkShown {
+ public:
+  void operator()(std::uint64_t done, std::uint64_t expected) {
+    const auto now = std::chrono::steady_clock::now();
+    if (done == 0) {
+      begun_ = now;
+      next_ = now + std::chrono::seconds(2);
+    }
+    if (now < next_) return;
+    next_ = now + std::chrono::minutes(1);
+    const auto seconds = std::chrono::duration<double>(now - begun_).count();
+    to_stderr(fmt::format(
+        "working for the registration, which takes one processor about {:.0f} minutes (1 in 20 takes three times as "
+        "long); {:.0f} s so far\n",
+        std::max(1.0, seconds / static_cast<double>(done) * static_cast<double>(expected) / 60), seconds));
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begun_, next_;
+};
+
 /// At a terminal asked for twice.
 Result<std::string> read_password() {
   std::string password = read_secret("Password: ");
@@ -208,7 +230,7 @@ class CommandLine {
     SystemRandom random;
     auto joined = join_home(
         path_, config, *invite, std::chrono::seconds(timeout_s()), random,
-        [&](const auto& words) { show_words(config.handle, words); }, program_.join_network);
+        [&](const auto& words) { show_words(config.handle, words); }, WorkShown(), program_.join_network);
     if (joined) to_stderr(fmt::format("@{} is registered. Start your node: diot run\n", config.handle));
     return optional(std::move(joined));
   }

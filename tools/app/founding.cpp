@@ -10,6 +10,7 @@
 #include "core/ledger/entry.hpp"
 #include "core/ledger/ledger.hpp"
 #include "core/ledger/limits.hpp"
+#include "core/ledger/work_stamp.hpp"
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/text.hpp"
@@ -172,6 +173,7 @@ Result<Founding> draft_founding(const std::vector<FounderOffer>& offers, const F
   genesis.succession = offers.at(0).succession;
   genesis.admission = terms.admission;
   genesis.lease_days = terms.lease_days;
+  if (terms.for_tests) genesis.rules_version |= test_rules;
   for (const auto& offer : offers) {
     const auto registration = registration_of(offer.entry);
     if (!registration) return tl::unexpected(registration.error());
@@ -284,7 +286,7 @@ Result<Json> genesis_draft(const std::string& path, const Json& args, Random& ra
                             offers.size(), limits::solid_witnesses_min));
   const FoundingTerms terms{
       args.value("admission", std::string("invite")) == "open" ? Admission::open : Admission::invite,
-      static_cast<std::uint32_t>(args.value("lease-days", std::uint64_t{0}))};
+      static_cast<std::uint32_t>(args.value("lease-days", std::uint64_t{0})), args.contains("for-tests")};
   auto founding = draft_founding(offers, terms, clock.wall_ms(), random);
   if (!founding) return tl::unexpected(founding.error());
   const auto node = home->node_key();
@@ -308,12 +310,12 @@ Result<Json> genesis_sign(const std::string& path, const Json& args) {
     return fail(
         Errc::not_permitted,
         fmt::format(
-            "this founds network {}… of {}, who decide it together, {}, {}; the words of {} can replace "
+            "this founds network {}… of {}, who decide it together, {}, {}{}; the words of {} can replace "
             "all of them after 72 hours of silence. Say --yes if that is what you want",
             sha256(founding->genesis).hex().substr(0, 16), fmt::join(handles, ", "),
             genesis->admission == Admission::open ? "open to everybody" : "by invitation",
             genesis->lease_days == 0 ? "with no leases" : fmt::format("with leases of {} days", genesis->lease_days),
-            handles.front()));
+            genesis->rules_version & test_rules ? ", for tests: names cost no work" : "", handles.front()));
   }
   if (auto added = sign_founding(*founding, *node); !added) return tl::unexpected(added.error());
   return answer_of(*founding);

@@ -44,6 +44,7 @@ Result<Founding> decode_founding(std::string_view text);
 struct FoundingTerms {
   Admission admission = Admission::invite;
   std::uint32_t lease_days = 0;
+  bool for_tests = false;  ///< core/ledger/work_stamp.hpp, test_rules
 };
 /// The holder of the first offer holds the succession key.
 Result<Founding> draft_founding(const std::vector<FounderOffer>& offers, const FoundingTerms& terms, WallMs now,

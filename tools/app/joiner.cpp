@@ -5,9 +5,11 @@
 
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
+#include <variant>
 
 #include "core/ledger/snapshot_fetch.hpp"
 #include "core/ledger/storage.hpp"
+#include "core/ledger/work_stamp.hpp"
 #include "core/limits.hpp"
 #include "core/ports.hpp"
 #include "dht/ledger_catch_up.hpp"
@@ -20,15 +22,32 @@ namespace diot {
 
 namespace {
 
-/// One attempt: dial → enrol → blocks → submit → the block with our entry.
+Registration registration_of(const JoinRequest& request) {
+  return {request.handle, request.owner.public_key(), request.next_key, {{request.node.node_id(), Role::admin}}};
+}
+
+/// The work that a registration in a network of open admission takes.
+struct Work {
+  Checkpoint recent;
+  WorkRules rules;
+  std::uint64_t stamp = 0;  ///< once it is done
+};
+
+/// One attempt: dial → enrol → blocks → submit → the block with our entry. Where it takes work that is not done yet, it
+/// ends before `submit`: a node keeps no stranger's link for as long.
 class Joining final : public LinkEvents, public Turn {
  public:
-  Joining(const JoinRequest& request, const Grant& grant, Store& store)
-      : request_(request), grant_(grant), store_(store), links_(io_, request.node, *this, *this, clock_, random_) {
+  Joining(const JoinRequest& request, const Grant& grant, Store& store, const std::optional<Work>& done)
+      : request_(request),
+        grant_(grant),
+        store_(store),
+        done_(done),
+        links_(io_, request.node, *this, *this, clock_, random_) {
     instance_ = random_.id<InstanceId>();
   }
 
-  Result<JoinResult> run() {
+  using Outcome = std::variant<JoinResult, Work>;
+  Result<Outcome> run() {
     for (const auto& address : request_.invite.addresses) links_.dial(address, request_.invite.inviter);
     open_dials_ = request_.invite.addresses.size();
     set_deadline();
@@ -39,9 +58,8 @@ class Joining final : public LinkEvents, public Turn {
     do links_.flush();
     while (io_.run_one() > 0);
     if (!outcome_) return fail(Errc::io, "joining ended early");
-    if (!*outcome_) return tl::unexpected(outcome_->error());
-    keep();
-    return **outcome_;
+    if (*outcome_ && std::holds_alternative<JoinResult>(**outcome_)) keep();
+    return std::move(*outcome_);
   }
 
   // Turn: run() flushes after every handler.
@@ -101,7 +119,7 @@ class Joining final : public LinkEvents, public Turn {
   }
 
  private:
-  void end(Result<JoinResult> outcome) {
+  void end(Result<Outcome> outcome) {
     if (!outcome_) outcome_ = std::move(outcome);
   }
 
@@ -204,13 +222,18 @@ class Joining final : public LinkEvents, public Turn {
 
   Result<void> submit() {
     step_ = "registering the handle";
-    submitted_ = true;
-    Registration registration{
-        request_.handle, request_.owner.public_key(), request_.next_key, {{request_.node.node_id(), Role::admin}}};
+    const auto what = registration_of(request_);
+    const bool by_work = grant_.uses == 0;
+    const Work work = done_.value_or(Work{ledger_->head(), work_rules(ledger_->network_record().rules_version)});
     const Bytes entry =
-        make_register(registration, grant_.network, ledger_->head(), request_.owner, {request_.node}, &request_.invite);
+        by_work ? make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, work.stamp)
+                : make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, &request_.invite);
     const WallMs now = std::max(clock_.wall_ms(), ledger_->head_time());
-    if (auto good = ledger_->check_entry(entry, now); !good) return good;
+    const bool to_be_done = by_work && !done_;
+    if (auto good = ledger_->check_entry(entry, now, to_be_done ? StampCheck::none : StampCheck::all); !good)
+      return good;
+    if (to_be_done) return end(work), Result<void>();
+    submitted_ = true;
     if (request_.before_submit)
       if (auto ready = request_.before_submit(); !ready) return ready;
     links_.send(*link_, FrameType::submit, {wire::encode_submit({1, 0, entry})});
@@ -250,6 +273,7 @@ class Joining final : public LinkEvents, public Turn {
   const JoinRequest& request_;
   const Grant& grant_;
   Store& store_;
+  const std::optional<Work>& done_;
   asio::io_context io_{1};
   asio::steady_timer deadline_{io_}, pause_{io_};
   SystemClock clock_;
@@ -267,8 +291,21 @@ class Joining final : public LinkEvents, public Turn {
   DhtKey dht_key_;
   std::uint64_t wanted_height_ = 0;
   bool submitted_ = false, gap_ = false;
-  std::optional<Result<JoinResult>> outcome_;
+  std::optional<Result<Outcome>> outcome_;
 };
+
+Result<void> do_work(const JoinRequest& request, const NetworkId& network, Work& work) {
+  std::uint64_t trials = 0;
+  const auto go_on = [&] {
+    if (request.working) request.working(trials, work.rules.difficulty);
+    return ++trials, true;
+  };
+  const auto stamp =
+      make_stamp(registration_of(request), network, work.recent, work.rules, SystemRandom().u64(), go_on);
+  if (!stamp) return tl::unexpected(stamp.error());
+  work.stamp = *stamp;
+  return {};
+}
 
 }  // namespace
 
@@ -276,7 +313,14 @@ Result<JoinResult> join_network(const JoinRequest& request, Store& store) {
   const auto grant = decode_grant(request.invite.grant);
   if (!grant) return tl::unexpected(grant.error());
   if (request.invite.addresses.empty()) return fail(Errc::invalid, "the invite names no address of the inviting node");
-  return Joining(request, *grant, store).run();
+  std::optional<Work> work;
+  for (;;) {
+    auto outcome = Joining(request, *grant, store, work).run();
+    if (!outcome) return tl::unexpected(outcome.error());
+    if (auto* joined = std::get_if<JoinResult>(&*outcome)) return std::move(*joined);
+    work = std::get<Work>(*outcome);
+    if (auto done = do_work(request, grant->network, *work); !done) return tl::unexpected(done.error());
+  }
 }
 
 }  // namespace diot

@@ -272,11 +272,16 @@ Result<Json> Node::wait(const Json& args) const {
 }
 
 Result<Json> Node::invite(const Json& args) {
-  const auto uses = static_cast<std::uint32_t>(args.value("uses", std::uint64_t{1}));
+  const bool open = args.contains("open");
+  if (open && (args.contains("uses") || args.contains("expiry-days")))
+    return fail(Errc::invalid, "with --open there is nothing to count, and it does not expire");
+  const auto uses = open ? 0 : static_cast<std::uint32_t>(args.value("uses", std::uint64_t{1}));
   const WallMs valid = args.value("expiry-days", invite_days) * day_ms;
   auto made = core_->overlay().make_invite(uses, valid);
   if (!made) return tl::unexpected(made.error());
-  return Json{{"invite", encode_invite(*made)}, {"uses", uses}, {"expires_ms", decode_grant(made->grant)->expiry}};
+  return Json{{"invite", encode_invite(*made)},
+              {"uses", open ? Json(nullptr) : Json(uses)},
+              {"expires_ms", open ? Json(nullptr) : Json(decode_grant(made->grant)->expiry)}};
 }
 
 // Handles ----------------------------------------------------------------------------------------------------

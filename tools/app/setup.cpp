@@ -108,7 +108,7 @@ Result<Json> init_home(const std::string& path, const Config& config, Random& ra
 
 Result<Json> join_home(const std::string& path, const Config& config, const Invite& invite,
                        std::chrono::seconds timeout, Random& random, const ShowWords& show_words,
-                       const JoinNetwork& join_network) {
+                       const ShowWork& show_work, const JoinNetwork& join_network) {
   const auto home = Home::create(path);
   if (!home) return tl::unexpected(home.error());
   auto offline = OfflineStore::open(*home);
@@ -129,6 +129,7 @@ Result<Json> join_home(const std::string& path, const Config& config, const Invi
                       .next_key = resuming ? *kept_next : next_key_hash_of(words),
                       .addresses = told_addresses(config),
                       .timeout = timeout,
+                      .working = show_work,
                       .before_submit = {}};
   // The words come first: once the entry has left, they must have been seen.
   request.before_submit = [&]() -> Result<void> {

@@ -46,6 +46,9 @@ void erase_everything(Store& store);
 /// Gets the 24 words, once; they are kept nowhere.
 using ShowWords = std::function<void(const std::string& words)>;
 
+/// JoinRequest::working.
+using ShowWork = std::function<void(std::uint64_t done, std::uint64_t expected)>;
+
 /// Makes keys, genesis and block 1, all offline. Result: {handle, node, network, home}. Errc::exists if the home is
 /// complete. An interrupted run leaves a home that is not complete; the next one starts over.
 Result<Json> init_home(const std::string& path, const Config& config, Random& random, const Clock& clock,
@@ -57,6 +60,6 @@ using JoinNetwork = std::function<Result<JoinResult>(const JoinRequest&, Store&)
 /// the keys of that time, and shows no words.
 Result<Json> join_home(const std::string& path, const Config& config, const Invite& invite,
                        std::chrono::seconds timeout, Random& random, const ShowWords& show_words,
-                       const JoinNetwork& join_network);
+                       const ShowWork& show_work, const JoinNetwork& join_network);
 
 }  // namespace diot
