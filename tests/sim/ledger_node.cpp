@@ -52,7 +52,7 @@ void LedgerNode::start() {
   load();
   newest = ledger().head().height;
   process_->sync = std::make_unique<LedgerSync>(
-      process_->context, witness && !lie ? &witness_key : nullptr, [this] { world.adopted(*this); }, catch_up);
+      process_->context, lie ? nullptr : &witness_key, [this] { world.adopted(*this); }, catch_up);
   if (lie) process_->liar = std::make_unique<Liar>(*this, *lie);
   world.network.attach(*process_->port);
   sync().load();

@@ -23,7 +23,7 @@ bool has(const LedgerReport& report, std::string_view what) {
 class LedgerSeeds : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(LedgerSeeds, KeepOneHistory) {
-  std::uint64_t blocks = 0, crashes = 0, rounds = 0, snapshots = 0;
+  std::uint64_t blocks = 0, crashes = 0, rounds = 0, snapshots = 0, changes = 0;
   for (std::uint64_t seed = GetParam(); seed < GetParam() + 20; ++seed) {
     LedgerOptions options;
     options.seed = seed;
@@ -33,10 +33,12 @@ TEST_P(LedgerSeeds, KeepOneHistory) {
     crashes += report.crashes;
     rounds += report.rounds;
     snapshots += report.snapshots;
+    changes += report.changes;
   }
   EXPECT_GT(blocks, 20u * 2) << "blocks are made";
   EXPECT_GT(crashes, 20u) << "processes die";
   EXPECT_GT(snapshots, 0u) << "nodes go on with snapshots";
+  EXPECT_GT(changes, 0u) << "witnesses change";
   EXPECT_GT(rounds, 0u) << "and not every block is decided in its first round";
 }
 INSTANTIATE_TEST_SUITE_P(LedgerSimulation, LedgerSeeds, testing::Range<std::uint64_t>(1, 201, 20));

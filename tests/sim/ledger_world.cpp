@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "core/merkle.hpp"
 
@@ -34,7 +35,7 @@ LedgerWorld::LedgerWorld(LedgerOptions with)
   for (HomeIndex index = 0; index < witnesses + followers; ++index) {
     nodes.push_back(std::make_unique<LedgerNode>(*this, index, chance.next()));
     LedgerNode& node = *nodes.back();
-    if (index < witnesses) node.witness = static_cast<std::uint32_t>(index);
+    node.witness = index < witnesses;
     if (options.faults) node.clock.wrong_by = std::chrono::milliseconds(chance.between(-25'000, 25'000));
     node.disk_speed.sync_max = chance.percent(20) ? Time(50ms) : Time(2ms);
     if (chance.percent(70)) node.catch_up = {chance.below(3), chance.below(3)};
@@ -94,6 +95,7 @@ void LedgerWorld::found() {
   }
   genesis = encode_genesis(genesis_, keys);
   id = network_id_of(genesis).value();
+  deciders_ = {genesis_.witnesses};
   reference_.emplace(Ledger::from_genesis(genesis).value());
   const auto made = reference_->propose(genesis_.founding, genesis_.time).value();
   std::vector<BlockView::Vote> votes;
@@ -132,6 +134,15 @@ void LedgerWorld::adopted(LedgerNode& node) {
   const Checkpoint head = ledger.head();
   report_.snapshots += head.height > node.newest + 1;  // blocks come one by one
   node.newest = head.height;
+  if (head.height > top_) {
+    top_ = head.height;
+    const auto& record = ledger.network_record();
+    report_.changes += record.epoch > epoch_;
+    epoch_ = record.epoch;
+    std::erase_if(candidates_, [&](const auto& each) { return each.first <= epoch_; });
+    deciders_ = {record.witnesses.keys()};
+    if (record.next_set) deciders_.push_back(record.next_set->witnesses.keys());
+  }
   trace.add(head.height << 8 | node.index);
   trace.add(head.block);
   // It counts from when it is on disk: until then nobody is told, and a crash takes it back.
@@ -164,9 +175,12 @@ void LedgerWorld::died(LedgerNode& node) {
   });
 }
 
-std::size_t LedgerWorld::faulty_witnesses() const {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(nodes, [](const auto& node) { return node->witness && (node->lie || node->damaged); }));
+bool LedgerWorld::bears(const std::vector<PublicKey>& keys, const LedgerNode* one_more) const {
+  const auto faulty = std::ranges::count_if(nodes, [&](const auto& node) {
+    return (node->lie || node->damaged || node.get() == one_more) &&
+           std::ranges::find(keys, node->witness_key.public_key()) != keys.end();
+  });
+  return static_cast<std::size_t>(faulty) <= faults_of(keys.size());
 }
 
 // What happens ------------------------------------------------------------------------------------------------
@@ -235,6 +249,50 @@ void LedgerWorld::skip_a_month() {
   for (const auto& node : nodes) node->clock.skipped += std::chrono::hours(31 * 24);
 }
 
+void LedgerWorld::change_witnesses() {
+  LedgerNode& from = *chance.one_of(nodes);
+  // Who reaches the others through a witness only might lose it.
+  if (!from.running() || !no_way_.empty() || deciders_.size() > 1) return;
+  const auto is_one = [&](const LedgerNode& node) {
+    return std::ranges::find(deciders_[0], node.witness_key.public_key()) != deciders_[0].end();
+  };
+  WitnessSet set;
+  std::vector<LedgerNode*> joining;
+  std::vector<KeyPair> signers;
+  const auto draw = [&] {
+    set = {};
+    joining.clear();
+    signers.clear();
+    for (const auto& node : nodes) {
+      const bool now = is_one(*node);
+      const bool then = chance.percent(80) && (now || (node->running() && !node->damaged));
+      if (then) set.members.push_back({node->witness_key.public_key(), node->key.node_id()});
+      if (then && !now) joining.push_back(node.get());
+      if (then || now) signers.push_back(node->witness_key);
+    }
+    return set.members.size() >= 4 && set.keys() != deciders_[0] && bears(set.keys());
+  };
+  auto tries = 10;
+  while (!draw())
+    if (--tries == 0) return;
+  const auto& record = from.ledger().network_record();
+  candidates_.emplace_back(record.epoch + 1, set.keys());
+  tell(fmt::format("{} of {} witnesses are to take over, by {}'s wish", set.members.size(), nodes.size(), from.handle));
+  for (auto* node : joining) {
+    node->witness = true;
+    // As `diot witness accept` does: who knows of no office of its own has voted for nothing yet.
+    if (!node->lie && !node->ledger().network_record().witnesses.has(node->witness_key.public_key()))
+      (void)node->sync().let_witness_vote(node->ledger().head().height + 1);
+  }
+  const Bytes entry = diot::make_entry(WitnessChangeBody{record.epoch + 1, std::move(set)}, id, from.ledger().head(),
+                                       std::move(signers));
+  from.sync().submit(entry, [this, who = from.handle](Result<std::uint64_t> height) {
+    tell(fmt::format("{} is told of the new witnesses: {}", who,
+                     height ? fmt::format("block {}", *height) : height.error().message));
+  });
+  from.touch();
+}
+
 void LedgerWorld::fault() {
   LedgerNode& node = *chance.one_of(nodes);
   const auto several = nodes.size() > 1;
@@ -269,8 +327,10 @@ void LedgerWorld::fault() {
       break;
     default: {
       // A bit of its votes or blocks turns. A witness that lost either counts as faulty; more than a third never are.
-      if (node.lie || nodes.size() == 1 || (node.witness && genesis_.witnesses.size() == 1)) break;
-      if (node.witness && !node.damaged && faulty_witnesses() >= faults_of(genesis_.witnesses.size())) break;
+      if (node.lie || nodes.size() == 1) break;
+      const auto bears_it = [&](const auto& keys) { return bears(keys, &node); };
+      if (!std::ranges::all_of(deciders_, bears_it) || !std::ranges::all_of(candidates_ | std::views::values, bears_it))
+        break;
       if (!node.running()) break;
       node.damaged = true;
       ++report_.damages;
@@ -326,6 +386,10 @@ LedgerReport LedgerWorld::run() {
   const Time faults_end = Time(2s) + chance.between(Time(5s), Time(45s));
   busy_ = true;
   submissions_go_on();
+  for (auto left = options.faults && chance.percent(50) ? 1 + chance.below(4) : 0; left > 0; --left)
+    schedule.after(chance.between(Time(2s), faults_end), [this] {
+      if (busy_) change_witnesses();
+    });
   if (options.faults && chance.percent(60))
     schedule.after(chance.between(Time(5s), Time(30s)), [this] { skip_a_month(); });
   if (faulty_) faults_go_on();
@@ -426,6 +490,7 @@ LedgerReport LedgerWorld::report() {
   report_.blocks = heights_.empty() ? 1 : heights_.rbegin()->first;
   report_.frames = network.stats().frames;
   report_.witnesses = genesis_.witnesses.size();
+  if (longest) report_.accused = longest->ledger().network_record().liars.size();
   report_.followers = nodes.size() - report_.witnesses;
   for (const auto& node : nodes) {
     report_.liars += node->lie.has_value();

@@ -39,6 +39,8 @@ class Liar {
   void tick();
 
  private:
+  /// Its place among the witnesses that decide next.
+  std::optional<std::uint32_t> index_of() const;
   void vote(VoteKind kind, std::uint64_t height, std::uint32_t round, const Hash& block, LinkId to);
   void react(std::uint64_t height, std::uint32_t round, const Hash& block, WallMs time);
   void propose();
@@ -75,7 +77,7 @@ class LedgerNode final : public LinkEvents {
   HomeClock clock;
   Chance chance;
   KeyPair key, owner, witness_key;
-  std::optional<std::uint32_t> witness;  ///< its index
+  bool witness = false;  ///< since the genesis, or since it agreed to become one
   std::optional<Lie> lie;
   Disk::Image image;
   Disk::Speed disk_speed;
@@ -140,6 +142,8 @@ struct LedgerReport {
   std::uint64_t hash = 0, steps = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, caught = 0;
   std::uint64_t acknowledged = 0, frames = 0;
   std::uint64_t snapshots = 0;  ///< that nodes went on with
+  std::uint64_t changes = 0;    ///< of the witnesses
+  std::uint64_t accused = 0;    ///< liars whose double votes stand in the ledger
   std::size_t witnesses = 0, followers = 0, liars = 0;
   Time lasted{}, commit{};  ///< from the heal to the last commit
 };
@@ -160,7 +164,6 @@ class LedgerWorld {
   bool dies_now() { return faulty_ && chance.below(400) == 0; }
   void died(LedgerNode& node);
   LedgerNode* node_of(const NodeId& id) const;
-  const std::vector<PublicKey>& witness_keys() const { return genesis_.witnesses; }
 
   const LedgerOptions options;
   Schedule schedule;
@@ -184,6 +187,8 @@ class LedgerWorld {
   void faults_go_on();
   /// Block time goes on by a month at once, so that what was before is no more in the window of a snapshot.
   void skip_a_month();
+  /// All of the present witnesses and of the new ones sign that others take over.
+  void change_witnesses();
   void submissions_go_on();
   void submit(LedgerNode& from);
   Bytes make_entry(LedgerNode& from);
@@ -191,7 +196,8 @@ class LedgerWorld {
   Bytes make_registration(LedgerNode& from, const std::string& name, std::size_t founder);
   void heal();
   bool all_have(const std::string& handle) const;
-  std::size_t faulty_witnesses() const;
+  /// Whether so many of these at most are faulty, liars or with a damaged disk, as may be.
+  bool bears(const std::vector<PublicKey>& keys, const LedgerNode* one_more = nullptr) const;
   LedgerReport report();
 
   LedgerReport report_;
@@ -206,6 +212,10 @@ class LedgerWorld {
   void check_head(const LedgerNode& node, std::uint64_t height, const Height& here);
   std::map<std::uint64_t, Height> heights_;
   std::map<Hash, std::uint64_t> committed_;  ///< entry → height
+  /// Who decides next, and who is to after them, by the newest block that anybody has; and who may be asked to.
+  std::vector<std::vector<PublicKey>> deciders_;
+  std::vector<std::pair<std::uint64_t, std::vector<PublicKey>>> candidates_;  ///< by epoch
+  std::uint64_t top_ = 0, epoch_ = 0;
   std::set<std::string> registered_;
   std::set<std::pair<HomeIndex, HomeIndex>> no_way_;
   bool faulty_ = false, busy_ = false;

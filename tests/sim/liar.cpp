@@ -3,8 +3,17 @@
 
 namespace diot::sim {
 
+std::optional<std::uint32_t> Liar::index_of() const {
+  const auto keys = node_.ledger().witnesses();
+  const auto at = std::ranges::find(keys, node_.witness_key.public_key());
+  if (at == keys.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(at - keys.begin());
+}
+
 void Liar::vote(VoteKind kind, std::uint64_t height, std::uint32_t round, const Hash& block, LinkId to) {
-  Vote out{kind, height, round, block, node_.clock.wall_ms(), *node_.witness, {}};
+  const auto index = index_of();
+  if (!index) return;
+  Vote out{kind, height, round, block, node_.clock.wall_ms(), *index, {}};
   sign_vote(out, node_.world.id, node_.witness_key);
   node_.port().send(to, FrameType::vote, {encode_vote(out)});
 }
@@ -88,9 +97,11 @@ void Liar::propose() {
   const std::uint64_t height = ledger.head().height + 1;
   if (height_ != height) round_ = 0;
   const auto n = ledger.witnesses().size();
+  const auto index = index_of();
+  if (!index) return;
   std::uint32_t round = height_ == height ? round_ : 0;
-  if ((height + round) % n != *node_.witness) ++round;  // the next one, early
-  if ((height + round) % n != *node_.witness || entries_.empty() || proposed_.contains({height, round})) return;
+  if ((height + round) % n != *index) ++round;  // the next one, early
+  if ((height + round) % n != *index || entries_.empty() || proposed_.contains({height, round})) return;
   const WallMs now = std::max(node_.clock.wall_ms(), ledger.head_time()) / 2 * 2;
   const auto even = ledger.propose(entries_, now + 2), odd = ledger.propose(entries_, now + 3);
   if (!even || !odd) return entries_.clear();

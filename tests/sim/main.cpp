@@ -48,7 +48,7 @@ void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
 int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
   const auto begin = std::chrono::steady_clock::now();
   std::uint64_t failed = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, liars = 0, caught = 0,
-                frames = 0, snapshots = 0;
+                frames = 0, snapshots = 0, changes = 0, accused = 0;
   double virtual_seconds = 0, slowest = 0;
   for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
     const auto report = diot::sim::LedgerWorld(options).run();
@@ -68,6 +68,8 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
     caught += report.caught;
     frames += report.frames;
     snapshots += report.snapshots;
+    changes += report.changes;
+    accused += report.accused;
     virtual_seconds += static_cast<double>(report.lasted.count()) / 1e6;
     slowest = std::max(slowest, static_cast<double>(report.commit.count()) / 1e6);
     if (seeds == 1) fmt::print("seed {}: event hash {:016x}\n", report.seed, report.hash);
@@ -76,10 +78,11 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
   fmt::print(
       "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} frames, {} crashes, {} damaged disks, {} "
       "liars;\n"
-      "{} blocks of {} entries, {} rounds beyond the first, {} double votes seen, {} snapshots begun with, slowest "
-      "commit after a heal {:.1f} s; {} seeds failed\n",
+      "{} blocks of {} entries, {} rounds beyond the first, {} double votes seen, {} liars named in the ledger, {} "
+      "changes "
+      "of witnesses, {} snapshots begun with, slowest commit after a heal {:.1f} s; {} seeds failed\n",
       seeds, seconds, static_cast<double>(seeds) / seconds, virtual_seconds, frames, crashes, damages, liars, blocks,
-      entries, rounds, caught, snapshots, slowest, failed);
+      entries, rounds, caught, accused, changes, snapshots, slowest, failed);
   return failed == 0 ? 0 : 1;
 }
 
