@@ -330,7 +330,8 @@ void Broker::end_turn() {
                          session->lost,
                          static_cast<std::uint32_t>(session->subscriptions.size()),
                          session->user,
-                         session->will ? std::optional(*session->will) : std::nullopt};
+                         session->will ? std::optional(*session->will) : std::nullopt,
+                         session->will_number};
     store_.put(Table::session, session_key(session->client_id),
                encode_session_row(row, clock_.monotonic(), clock_.wall_ms()));
   }
@@ -409,8 +410,11 @@ void Broker::tick() {
 }
 
 void Broker::permissions_changed() {
-  for (const auto& [client_id, session] : sessions_)
+  for (const auto& [client_id, session] : sessions_) {
     session->unrestricted = authenticator_.unrestricted({session->user, client_id});
+    if (session->will && !may(*session, Access::publish, local_name(session->will->topic, config_.own_handle)))
+      overlay_.clear_will(session->will_number);
+  }
   std::vector<ClientConnection*> logging_in, outdated;
   for (const auto& [id, connection] : connections_) {
     if (connection->login && !connection->accepted)

@@ -93,7 +93,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void publish_notification(const std::string& topic, const std::string& value);
 
   // BrokerPort
-  void deliver(const MessagePtr& message) override;
+  void deliver(const MessagePtr& message, Origin origin) override;
   void deliver_retained(const MessagePtr& message) override;
 
   // Time -------------------------------------------------------------------------------------------------------
@@ -160,6 +160,10 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   void detach(ClientConnection& connection, bool keep_will);
   void drop_connection(ClientConnection& connection, bool keep_will);
   void publish_will(Session& session);
+  /// It is not to be published any more.
+  void forget_will(Session& session);
+  /// Tells the overlay of the session's will, if it has one that may be published.
+  void announce_will(Session& session);
   void end_session(Session& session);
   void save_state(Session& session);
 
@@ -177,7 +181,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   // broker_publish.cpp: messages
   void on_publish(ClientConnection& connection, const RawPacket& packet);
   void on_acknowledgement(ClientConnection& connection, const RawPacket& packet);
-  Outcome publish(MessagePtr message, const Session* from);
+  enum class Kind { message, will };
+  Outcome publish(MessagePtr message, const Session* from, Kind kind = Kind::message);
   void keep_retained(const MessagePtr& message);
   /// Fills matches_ and chosen_ with where a message of that topic and QoS goes.
   void match(std::string_view topic, Qos qos, const Session* from);

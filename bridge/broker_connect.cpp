@@ -103,10 +103,14 @@ void Broker::accept_connect(ClientConnection& connection, Connect connect, std::
   session->connection = &connection;
   session->expiry_seconds = connect.session_expiry_seconds;
   session->expires_at.reset();
-  session->will_due.reset();
-  session->will = connect.will ? std::make_unique<Will>(*std::move(connect.will)) : nullptr;
+  forget_will(*session);
   session->user = std::move(user);
   session->unrestricted = authenticator_.unrestricted({session->user, client_id});
+  if (connect.will) {
+    session->will = std::make_unique<Will>(*std::move(connect.will));
+    session->will_number = random_.u64() | 1;  // not 0
+    announce_will(*session);
+  }
   connection.session = session;
   connection.accepted = true;
   connection.user_version = authenticator_.version_of(session->user);
@@ -183,7 +187,7 @@ Session* Broker::begin_session(const Connect& connect, const std::string& client
     // Section 3.1.4: the newer connection wins. One that resumes the session in time calls off a delayed will.
     const bool resumes = !connect.clean_start && session->expiry_seconds > 0;
     const bool delayed = session->will && session->will->delay_seconds > 0;
-    if (resumes && delayed) session->will.reset();
+    if (resumes && delayed) forget_will(*session);
     kick(*session->connection, Reason::session_taken_over, "another connection has taken the session over");
     session = find_session(client_id);  // it has ended if it was not to outlive its connection
   }
@@ -297,7 +301,7 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
   --counts_.clients_connected;
   session->connection = nullptr;
   session->outbox.disconnected();
-  if (!keep_will) session->will.reset();
+  if (!keep_will) forget_will(*session);
   if (session->expiry_seconds == 0) return end_session(*session);
   const Monotonic now = clock_.monotonic();
   session->disconnected_at = clock_.wall_ms();
@@ -324,10 +328,34 @@ void Broker::publish_will(Session& session) {
   message->properties = std::move(will.properties);
   message->received = clock_.monotonic();
   const auto outcome =
-      check_topic(message->topic) ? publish(message, &session) : Outcome{Reason::topic_name_invalid, 0};
+      check_topic(message->topic) ? publish(message, &session, Kind::will) : Outcome{Reason::topic_name_invalid, 0};
+  forget_will(session);
   if (is_failure(outcome.reason))
     spdlog::debug("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will.topic,
                   static_cast<int>(outcome.reason));
+}
+
+void Broker::forget_will(Session& session) {
+  session.will_due.reset();
+  session.will.reset();
+  if (session.will_number != 0) overlay_.clear_will(std::exchange(session.will_number, 0));
+}
+
+void Broker::announce_will(Session& session) {
+  if (!session.will || !check_topic(session.will->topic)) return;
+  const Will& will = *session.will;
+  auto message = std::make_shared<Message>();
+  message->topic = local_name(will.topic, config_.own_handle);
+  if (message->topic.starts_with('@') || message->topic.starts_with('$') ||
+      !may(session, Access::publish, message->topic))
+    return;
+  message->payload = will.payload;
+  message->qos = will.qos;
+  message->retain = will.retain;
+  message->properties = will.properties;
+  message->received = clock_.monotonic();
+  // The end of the session is the latest time (MQTT 5.0 section 3.1.3.2.2).
+  overlay_.set_will(session.will_number, message, std::min(will.delay_seconds, session.expiry_seconds));
 }
 
 void Broker::end_session(Session& session) {

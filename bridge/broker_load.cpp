@@ -129,6 +129,8 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   if (row.will) {
     session.will = std::make_unique<Will>(*row.will);
     session.will_due = now + std::chrono::seconds(row.will->delay_seconds) - away;
+    session.will_number = row.will_number != 0 ? row.will_number : random_.u64() | 1;
+    announce_will(session);
   }
   return session;
 }

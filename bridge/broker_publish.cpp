@@ -154,7 +154,7 @@ void Broker::on_acknowledgement(ClientConnection& connection, const RawPacket& p
 // Routing ----------------------------------------------------------------------------------------------------
 
 /// Takes a message of a client of this node (or its will). All that it changes is in the transaction that is open now.
-Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
+Broker::Outcome Broker::publish(MessagePtr message, const Session* from, Kind kind) {
   const bool foreign = message->topic.starts_with('@');
   const auto refuse = [&](std::string_view why) -> Outcome {
     ++counts_.publish_not_permitted;
@@ -196,7 +196,10 @@ Broker::Outcome Broker::publish(MessagePtr message, const Session* from) {
     if (disk_refuses_ && (on_disk || overlay_.route_of(message->topic) == Route::shared))
       return {Reason::quota_exceeded, 0, "the disk is full or failing"};
   }
-  const Route route = overlay_.publish(message);
+  // And that a kept session's will is spent, of any QoS.
+  on_disk = on_disk || (kind == Kind::will && from->stored);
+  const Route route =
+      kind == Kind::will ? overlay_.publish_will(from->will_number, message) : overlay_.publish(message);
   if (route == Route::shared && message->qos != Qos::at_most_once) on_disk = true;
   if (message->retain) {
     turn_.touch();
@@ -356,14 +359,12 @@ void Broker::deliver_to(Session& session, const MessagePtr& message, SpoolPlace&
   }
 }
 
-void Broker::deliver(const MessagePtr& message) {
+void Broker::deliver(const MessagePtr& message, Origin origin) {
   if (!fits_packet(*message)) return count_dropped();
   match(message->topic, message->qos, nullptr);
   // The reader's place in the writer's log is in the open transaction, so what it leads to has to be there too; and what
-  // is delivered at most once goes out behind it, else a crash in between would bring it again. Only QoS 0 without
-  // RETAIN comes by the live stream, which has no place.
-  const bool live = message->qos == Qos::at_most_once && !message->retain;
-  deliver_to_matches(message, live ? 0 : store_.open_ticket(), false);
+  // is delivered at most once goes out behind it, else a crash in between would bring it again.
+  deliver_to_matches(message, origin == Origin::live ? 0 : store_.open_ticket(), false);
 }
 
 void Broker::deliver_retained(const MessagePtr& message) {

@@ -5,7 +5,7 @@
 namespace diot {
 
 namespace {
-constexpr std::uint8_t session_version = 3, subscription_version = 1;
+constexpr std::uint8_t session_version = 4, session_version_without_number = 3, subscription_version = 1;
 constexpr std::uint8_t flag_connected = 1, flag_will = 2, flag_incomplete = 4;
 }  // namespace
 
@@ -40,6 +40,7 @@ Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) 
   out.u16(static_cast<std::uint16_t>(row.user.size()));
   out.raw(as_bytes(row.user));
   if (row.will) {
+    out.u64(row.will_number);
     out.u32(row.will->delay_seconds);
     const Message message{row.will->topic,  row.will->payload,    row.will->qos,
                           row.will->retain, row.will->properties, now};
@@ -51,7 +52,8 @@ Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) 
 std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs) {
   ByteReader in(value);
   SessionRow row;
-  if (in.u8() != session_version) return std::nullopt;
+  const std::uint8_t version = in.u8();
+  if (version != session_version && version != session_version_without_number) return std::nullopt;
   row.number = in.u64();
   row.expiry_seconds = in.u32();
   const std::uint8_t flags = in.u8();
@@ -64,6 +66,7 @@ std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, Wall
   row.subscriptions = in.u32();
   row.user = as_text(in.raw(in.u16()));
   if (flags & flag_will) {
+    if (version == session_version) row.will_number = in.u64();
     const std::uint32_t delay = in.u32();
     // A will's expiry counts from its publication (section 3.1.3.2.4), so the time on disk does not count: wall clock
     // 0.

@@ -60,6 +60,7 @@ struct Session {
   Outbox outbox;
   ClientConnection* connection = nullptr;
   std::unique_ptr<Will> will;           ///< null: none
+  std::uint64_t will_number = 0;        ///< its name in other homes
   std::optional<Monotonic> will_due;    ///< the connection is gone, the will waits for its delay
   std::optional<Monotonic> expires_at;  ///< set while there is no connection
   WallMs disconnected_at = 0;
@@ -78,8 +79,8 @@ struct Session {
 
 /// Table::session's value of a session's own row: u8 version ‖ u64 number ‖ u32 expiry ‖ u8 flags (1 connected, 2 has a
 /// will, 4 incomplete) ‖ u64 disconnected at (ms) ‖ u64 next sequence number ‖ u64 last sequence number sent ‖ u64 lost ‖
-/// u32 how many rows of subscriptions it has ‖ u16 length and bytes of the user's name ‖ with a will: u32 delay ‖ stored
-/// message.
+/// u32 how many rows of subscriptions it has ‖ u16 length and bytes of the user's name ‖ with a will: u64 its number
+/// (not in version 3) ‖ u32 delay ‖ stored message.
 struct SessionRow {
   std::uint64_t number = 0;
   std::uint32_t expiry_seconds = 0;
@@ -90,6 +91,7 @@ struct SessionRow {
   std::uint32_t subscriptions = 0;
   std::string user;
   std::optional<Will> will;
+  std::uint64_t will_number = 0;  ///< 0: none yet
 };
 Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now);
 std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs wall_now);

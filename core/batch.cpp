@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -19,6 +20,8 @@ constexpr std::uint8_t version_1 = 1;
 constexpr std::uint8_t flag_root = 1;
 enum BodyKind : std::uint8_t { plain = 0, sealed = 1 };
 constexpr std::size_t seed_bytes = 16, salt_bytes = 16;
+// Of a will, above MQTT's own property identifiers.
+enum WillProperty : std::uint8_t { will_number = 64, will_delay = 65 };
 
 using Salt = std::array<std::uint8_t, salt_bytes>;
 
@@ -133,8 +136,27 @@ Bytes encode_record(const Record& record) {
   to.str(record.topic);
   to.uint(static_cast<std::uint64_t>(record.qos) | (record.retain ? 4 : 0));
   to.bin(record.payload);
-  write_properties(to, record.properties, record.properties.expiry_seconds);
+  const bool has_delay = record.will_delay_seconds > 0;
+  write_properties(to, record.properties, record.properties.expiry_seconds,
+                   std::size_t{record.will_number.has_value()} + has_delay);
+  if (record.will_number) to.uint(will_number), to.uint(*record.will_number);
+  if (has_delay) to.uint(will_delay), to.uint(record.will_delay_seconds);
   return out;
+}
+
+Bytes encode_signal(Signal signal) {
+  Bytes out;
+  PackWriter to(out);
+  to.array(1);
+  to.uint(static_cast<std::uint8_t>(signal));
+  return out;
+}
+
+std::optional<Signal> signal_of(ByteView record) {
+  constexpr std::uint8_t array_of_one = 0x91;  // of msgpack
+  if (record.size() != 2 || record[0] != array_of_one) return std::nullopt;
+  const auto signal = static_cast<Signal>(record[1]);
+  return signal == Signal::presence || signal == Signal::wills_end ? std::optional(signal) : std::nullopt;
 }
 
 Result<Record> decode_record(ByteView bytes) {
@@ -150,7 +172,18 @@ Result<Record> decode_record(ByteView bytes) {
   out.topic = in.str(65'535);
   const auto flags = in.uint(7);
   out.payload = to_bytes(in.bin(limits::packet_bytes_max));
-  const bool good = read_properties(in, out.properties);
+  const bool is_will = out.kind == RecordKind::will_set || out.kind == RecordKind::will_clear;
+  std::function<void(std::uint64_t)> of_wills;
+  if (is_will)
+    of_wills = [&](std::uint64_t key) {
+      if (key == will_number)
+        out.will_number = in.uint();
+      else if (key == will_delay && out.kind == RecordKind::will_set)
+        out.will_delay_seconds = static_cast<std::uint32_t>(in.uint(0xffffffff));
+      else
+        in.skip();
+    };
+  const bool good = read_properties(in, out.properties, of_wills);
   if (fields != 5 || !good || !in.done()) return refuse("malformed");
   if ((flags & 3) == 3) return refuse("QoS 3");
   out.qos = static_cast<Qos>(flags & 3);
@@ -286,14 +319,13 @@ Bytes BatchWriter::seal(const std::vector<Bytes>& records, bool has_root, Hybrid
   return wire;
 }
 
-Result<ProvenRecord> verify_proof(ByteView proof, const NetworkId& network, const Hash* known_header) {
+Result<ProvenRecord> read_proof(ByteView proof) {
   const auto header = read_header(proof);
   if (!header) return tl::unexpected(header.error());
-  const auto header_bytes = proof.first(BatchHeader::wire_bytes);
   ByteReader in(proof.subspan(BatchHeader::wire_bytes));
   ProvenRecord out;
   out.header = *header;
-  out.header_hash = blake2b(header_bytes.first(BatchHeader::signed_bytes));
+  out.header_hash = blake2b(proof.first(BatchHeader::signed_bytes));
   out.index = in.u32();
   const auto salt = in.raw(salt_bytes);
   std::vector<Hash> path(in.u8());
@@ -302,12 +334,19 @@ Result<ProvenRecord> verify_proof(ByteView proof, const NetworkId& network, cons
   if (!header->has_root ||
       merkle_root_from_path(leaf_of(salt, in.rest()), out.index, header->count, path) != header->root)
     return fail(Errc::invalid, "retained record: it is not the one in the batch");
-  if (!(known_header && *known_header == out.header_hash) && !signature_holds(header_bytes, header->writer, network))
-    return fail(Errc::not_permitted, "retained record: the signature is not its writer's");
   auto record = decode_record(in.rest());
   if (!record) return tl::unexpected(record.error());
-  if (!record->retain) return fail(Errc::invalid, "retained record: it is not a retained one");
+  if (!record->retain && record->kind != RecordKind::will_set)
+    return fail(Errc::invalid, "retained record: it is not a retained one");
   out.record = std::move(*record);
+  return out;
+}
+
+Result<ProvenRecord> verify_proof(ByteView proof, const NetworkId& network, const Hash* known_header) {
+  auto out = read_proof(proof);
+  if (out && !(known_header && *known_header == out->header_hash) &&
+      !signature_holds(proof.first(BatchHeader::wire_bytes), out->header.writer, network))
+    return fail(Errc::not_permitted, "retained record: the signature is not its writer's");
   return out;
 }
 

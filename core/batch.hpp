@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,12 +51,22 @@ struct Record {
   Qos qos = Qos::at_most_once;
   bool retain = false;
   Bytes payload;
-  Properties properties;
+  Properties properties;                          ///< of a will: those that its message gets
+  std::optional<std::uint64_t> will_number = {};  ///< of a will: names it among all of its writer, for ever
+  std::uint32_t will_delay_seconds = 0;           ///< of a will that is set (MQTT 5.0 section 3.1.3.2.2)
 
   bool operator==(const Record&) const = default;
 };
 
 Bytes encode_record(const Record& record);
+/// A record of two bytes that is no message: what its writer says by it. Who does not know it skips it.
+enum class Signal : std::uint8_t {
+  presence = 4,  ///< in the live stream: the writer lives
+  wills_end = 5  ///< in the durable log: of its earlier incarnations' wills none stands that it has not set again
+};
+Bytes encode_signal(Signal signal);
+std::optional<Signal> signal_of(ByteView record);
+
 /// Checks everything that docs/protocol.md says of a record; unknown property keys are skipped. Errc::not_available on
 /// an unknown kind (the caller skips the record).
 Result<Record> decode_record(ByteView bytes);
@@ -108,7 +119,7 @@ class BatchWriter {
   std::uint64_t next_seq_ = 1;
 };
 
-/// One retained record on its own: believed as far as its writer is.
+/// One retained record, or a will that is set, on its own: believed as far as its writer is.
 struct ProvenRecord {
   BatchHeader header;
   Hash header_hash;
@@ -116,6 +127,8 @@ struct ProvenRecord {
   Record record;
   Stamp stamp() const { return {header.time, header.writer, header.incarnation, header.first_seq + index}; }
 };
+/// Reads a proof that was verified before (from this node's own disk).
+Result<ProvenRecord> read_proof(ByteView proof);
 /// Checks signature (unless `known_header` is this header's hash, checked before) and path.
 Result<ProvenRecord> verify_proof(ByteView proof, const NetworkId& network, const Hash* known_header = nullptr);
 

@@ -74,6 +74,18 @@ inline constexpr auto carry_time = std::chrono::hours(1);  ///< what nobody here
 inline constexpr std::size_t early_values_max = 1000;      ///< retained values whose writers' clocks are ahead
 inline constexpr auto tombstone_age_max = std::chrono::hours(30 * 24);
 
+// Wills across homes ----------------------------------------------------------------------------------------------
+inline constexpr auto presence_interval = 10s;  ///< a node with wills set says so often that it lives …
+inline constexpr auto presence_lease = 30s;     ///< … and is taken for gone after this silence: two may get lost
+inline constexpr auto presence_pause_max = 5s;  ///< who did not look for longer was asleep, and heard nobody
+inline constexpr std::size_t will_bytes_max = 64 << 10;             ///< of one; larger ones stay in their home
+inline constexpr std::size_t wills_per_handle_max = 2000;           ///< set at once, a client one …
+inline constexpr std::size_t wills_bytes_per_handle_max = 6 << 20;  ///< … and what they take in readers' memory
+inline constexpr std::size_t wills_bytes_max = 48 << 20;            ///< of all handles
+inline constexpr std::size_t will_proof_bytes = 1 << 10;            ///< of one, at most, beside its message
+inline constexpr std::size_t wills_derived_per_second_max =
+    1000;  ///< so that a large home's end does not stop the node
+
 // Links -----------------------------------------------------------------------------------------------------
 inline constexpr std::size_t frame_bytes_max = batch_body_bytes_max + (64 << 10);
 inline constexpr std::size_t links_max = 256;

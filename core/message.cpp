@@ -35,8 +35,9 @@ std::string read_string(PackReader& in, bool& ok) {
 
 const std::size_t properties_values_max = 3 * user_properties_max + 64;
 
-void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds) {
-  to.map(std::size_t{properties.payload_format.has_value()} + expiry_seconds.has_value() +
+void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds,
+                      std::size_t more) {
+  to.map(more + properties.payload_format.has_value() + expiry_seconds.has_value() +
          properties.content_type.has_value() + properties.response_topic.has_value() +
          properties.correlation_data.has_value() + !properties.user.empty());
   if (properties.payload_format) to.uint(payload_format), to.uint(*properties.payload_format);
@@ -54,10 +55,10 @@ void write_properties(PackWriter& to, const Properties& properties, std::optiona
   }
 }
 
-bool read_properties(PackReader& in, Properties& properties) {
+bool read_properties(PackReader& in, Properties& properties, const std::function<void(std::uint64_t)>& other) {
   bool ok = true;
   for (auto left = in.map(256); left > 0 && in.ok(); --left) {
-    switch (in.uint()) {
+    switch (const auto key = in.uint()) {
       case payload_format: properties.payload_format = static_cast<std::uint8_t>(in.uint(1)); break;
       case message_expiry: properties.expiry_seconds = static_cast<std::uint32_t>(in.uint(0xffffffff)); break;
       case content_type: properties.content_type = read_string(in, ok); break;
@@ -79,7 +80,11 @@ bool read_properties(PackReader& in, Properties& properties) {
         }
         break;
       }
-      default: in.skip();
+      default:
+        if (other)
+          other(key);
+        else
+          in.skip();
     }
   }
   return ok && in.ok();

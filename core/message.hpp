@@ -3,6 +3,7 @@
 // and the retained store share one object.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,10 +52,12 @@ using MessagePtr = std::shared_ptr<const Message>;
 class PackReader;
 class PackWriter;
 /// The msgpack map of properties in stored messages and in records (docs/protocol.md, "Batch"); `expiry_seconds` is
-/// written in place of the property's own value.
-void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds);
-/// False if malformed: types, MQTT's UTF-8 rule, bounds. Unknown keys are skipped.
-bool read_properties(PackReader& in, Properties& properties);
+/// written in place of the property's own value. `more` pairs follow, written by the caller, with keys above MQTT's.
+void write_properties(PackWriter& to, const Properties& properties, std::optional<std::uint32_t> expiry_seconds,
+                      std::size_t more = 0);
+/// False if malformed: types, MQTT's UTF-8 rule, bounds. `other` takes the value of a key that is none of these; without
+/// it such are skipped.
+bool read_properties(PackReader& in, Properties& properties, const std::function<void(std::uint64_t key)>& other = {});
 /// The most msgpack values that the properties of a packet can have: for PackReader's bound.
 extern const std::size_t properties_values_max;
 

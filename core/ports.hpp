@@ -37,19 +37,34 @@ class OverlayPort {
   /// (except the local ones of QoS 0) wait for the transaction that is open now.
   virtual Route publish(const MessagePtr& message) = 0;
 
+  /// A client's will stands from now on: homes that read its topic deliver it themselves when this whole node has been gone
+  /// for the presence lease and the delay. `number` names it for ever, also after a restart, when the broker sets again
+  /// what it kept (before it has loaded everything). Where no public share covers the topic nothing of it leaves the home.
+  virtual void set_will(std::uint64_t number, const MessagePtr& will, std::uint32_t delay_seconds) = 0;
+  /// It stands no more; also if it never did.
+  virtual void clear_will(std::uint64_t number) = 0;
+  /// As publish, for a will that is due here: other homes get it, and that it stands no more, together or not at all.
+  virtual Route publish_will(std::uint64_t number, const MessagePtr& message) = 0;
+
   /// Somebody here wants `filter`, which begins with "@": counted, until `remove_demand`. Durable demand (a persistent
   /// session's) keeps the node's place in the channels' logs across restarts.
   virtual void add_demand(std::string_view filter, bool durable) = 0;
   virtual void remove_demand(std::string_view filter, bool durable) = 0;
 };
 
+/// What a message from another home came out of.
+enum class Origin {
+  live,  ///< the live stream, which keeps no place
+  log,   ///< something that is on disk when the open transaction is, and brings it once only
+};
+
 /// The broker as the overlay sees it.
 class BrokerPort {
  public:
   virtual ~BrokerPort() = default;
-  /// Routes a message from another node to the subscribers here. QoS ≥ 1: queue rows join the open transaction, and
-  /// clients get it when that is on disk.
-  virtual void deliver(const MessagePtr& message) = 0;
+  /// Routes a message from another home to the subscribers here. Out of a log: queue rows join the open transaction, and
+  /// clients get it when that is on disk, also those of QoS 0.
+  virtual void deliver(const MessagePtr& message, Origin origin) = 0;
   /// A retained value that reached this node after the subscriptions that want it: goes to the matching ones as a
   /// retained message (RETAIN set), unless their retain handling says 2.
   virtual void deliver_retained(const MessagePtr& message) = 0;

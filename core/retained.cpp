@@ -8,6 +8,7 @@
 
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/topic.hpp"
 #include "core/topic_trie.hpp"
 
 namespace diot {
@@ -18,11 +19,20 @@ constexpr std::uint64_t row_version = 1;
 constexpr std::size_t dropped_per_tick_max = 1000;
 constexpr auto tombstone_age_ms_max = static_cast<WallMs>(std::chrono::milliseconds(limits::tombstone_age_max).count());
 
-// Table::retained: topic → value; 0x00 ‖ u64 time from which it counts (ms) ‖ topic → value (no topic begins so).
+// Table::retained: topic → value; 0x00 ‖ u64 time from which it counts (ms) ‖ topic → value; 0x01 …: core/will_table;
+// 0x02 ‖ topic → veil: channel (32) ‖ stored message. No topic begins so.
+constexpr std::uint8_t early_prefix = 0, will_prefix = 1, veil_prefix = 2;
+
+Bytes veil_key(std::string_view topic) {
+  Bytes key{veil_prefix};
+  append(key, as_bytes(topic));
+  return key;
+}
+
 Bytes early_key(WallMs at, std::string_view topic) {
   Bytes key;
   ByteWriter out(key);
-  out.u8(0);
+  out.u8(early_prefix);
   out.u64(at);
   out.raw(as_bytes(topic));
   return key;
@@ -99,7 +109,8 @@ struct Retained::Impl {
   std::set<std::pair<Monotonic, const Entry*>> expiries;  ///< of messages
   std::set<std::pair<WallMs, const Entry*>> tombstones;   ///< when they are given up
   std::map<std::pair<WallMs, std::string>, RetainedValue> early;
-  std::size_t bytes = 0;  ///< of all values
+  std::map<std::string, RetainedValue, std::less<>> veils;  ///< bounded by the wills that may be set
+  std::size_t bytes = 0;                                    ///< of all values
   std::size_t damaged_rows = 0;
 
   static std::optional<Monotonic> expiry_of(const RetainedValue& value) {
@@ -152,7 +163,7 @@ struct Retained::Impl {
   }
 };
 
-Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}, {}}) {}
+Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}, {}, {}}) {}
 Retained::~Retained() = default;
 
 Result<void> Retained::load() {
@@ -165,7 +176,15 @@ Result<void> Retained::load() {
   return impl_->store.scan(
       Table::retained, {}, {},
       [&](ByteView key, ByteView bytes) {
-        const bool is_early = !key.empty() && key.front() == 0;
+        const bool is_early = !key.empty() && key.front() == early_prefix;
+        if (!key.empty() && key.front() == will_prefix) return true;
+        if (!key.empty() && key.front() == veil_prefix) {
+          const auto channel = ChannelId::from(bytes.first(std::min(bytes.size(), ChannelId::size)));
+          const auto message = channel ? decode_stored(bytes.subspan(ChannelId::size), now, wall_now) : nullptr;
+          if (!message || message->topic != as_text(key.subspan(1))) return damaged(key), true;
+          impl_->veils[message->topic] = {message, {}, *channel, {}, 0};
+          return true;
+        }
         ByteReader in(key.subspan(is_early ? 1 : 0));
         const WallMs at = is_early ? in.u64() : 0;
         auto value = decode_row(bytes, as_text(in.rest()), now, wall_now);
@@ -192,6 +211,7 @@ bool Retained::has_room(std::string_view topic, std::size_t bytes) const {
 bool Retained::set(std::string_view topic, RetainedValue value) {
   const auto* known = impl_->values.find(topic);
   if (known && value.stamp <= known->stamp) return false;
+  (void)unveil(topic);
   if (!value.message && value.channel.is_zero()) {
     if (known) impl_->erase(*impl_->values.try_emplace(topic).first);
     return true;
@@ -212,14 +232,35 @@ bool Retained::set_at(WallMs at, std::string_view topic, RetainedValue value) {
   return true;
 }
 
+void Retained::veil(const MessagePtr& message, const ChannelId& channel) {
+  Bytes row = to_bytes(channel.view());
+  append(row, encode_stored(*message, impl_->clock.monotonic(), impl_->clock.wall_ms()));
+  impl_->store.put(Table::retained, veil_key(message->topic), std::move(row));
+  impl_->veils.insert_or_assign(message->topic, RetainedValue{message, {}, channel, {}, impl_->store.open_ticket()});
+}
+
+bool Retained::unveil(std::string_view topic) {
+  const auto found = impl_->veils.find(topic);
+  if (found == impl_->veils.end()) return false;
+  impl_->store.erase(Table::retained, veil_key(topic));
+  impl_->veils.erase(found);
+  return true;
+}
+
+bool Retained::has_veils() const { return !impl_->veils.empty(); }
+
 const RetainedValue* Retained::find(std::string_view topic) const { return impl_->values.find(topic); }
 
 void Retained::match(std::string_view filter,
                      const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const {
   const auto now = impl_->clock.monotonic();
   impl_->values.match(filter, [&](const Impl::Entry& entry) {
+    if (!impl_->veils.empty() && impl_->veils.contains(entry.topic)) return;
     if (entry.value.message && entry.value.message->seconds_left(now) != 0u) visit(entry.topic, entry.value);
   });
+  for (const auto& [topic, veil] : impl_->veils)
+    if (!veil.message->payload.empty() && veil.message->seconds_left(now) != 0u && matches(filter, topic))
+      visit(topic, veil);
 }
 
 void Retained::of_channel(const ChannelId& channel,
@@ -237,13 +278,19 @@ Retained::Use Retained::use(const ChannelId& channel) const {
 Retained::Use Retained::use() const { return {impl_->values.size(), impl_->bytes}; }
 
 void Retained::erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep) {
-  if (!keep)
+  if (!keep) {
     std::erase_if(impl_->early, [&](const auto& each) {
       const auto& [at, topic] = each.first;
       const bool gone = each.second.channel == channel;
       if (gone) impl_->store.erase(Table::retained, early_key(at, topic));
       return gone;
     });
+    std::erase_if(impl_->veils, [&](const auto& each) {
+      const bool gone = each.second.channel == channel;
+      if (gone) impl_->store.erase(Table::retained, veil_key(each.first));
+      return gone;
+    });
+  }
   const auto found = impl_->channels.find(channel);
   if (found == impl_->channels.end()) return;
   const std::vector<const Impl::Entry*> entries(found->second.entries.begin(), found->second.entries.end());

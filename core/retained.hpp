@@ -63,7 +63,13 @@ class Retained {
   /// The same, once the wall clock has come to `at`: a later value's writer is ahead of time. Kept on disk, and let go with
   /// its channel. False: limits::early_values_max wait already.
   bool set_at(WallMs at, std::string_view topic, RetainedValue value);
-  /// The value of one topic, or nullptr; tombstones are returned too.
+  /// From now on `match` shows this retained message in the place of the topic's value (nothing, if it has no payload), until
+  /// a later value comes or the veil is lifted: what a derived will says of a topic whose log it must not change. On disk.
+  void veil(const MessagePtr& message, const ChannelId& channel);
+  /// Whether there was one.
+  bool unveil(std::string_view topic);
+  bool has_veils() const;
+  /// The value of one topic, or nullptr; tombstones are returned too, and no veils.
   const RetainedValue* find(std::string_view topic) const;
   /// Visits every value (no tombstones, nothing expired) whose topic matches the filter. Nothing may be set meanwhile.
   void match(std::string_view filter,
@@ -74,8 +80,8 @@ class Retained {
   /// Values and tombstones of a channel, and of all.
   Use use(const ChannelId& channel) const;
   Use use() const;
-  /// Drops the copies of a channel, but for the topics that `keep` wants, and for what waits for its time if there is a
-  /// `keep`.
+  /// Drops the copies of a channel, but for the topics that `keep` wants; without a `keep` also its veils and what waits for
+  /// its time.
   void erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep = {});
   /// Sets what was early and has come to its time; drops expired values (in a channel a tombstone with their stamp remains)
   /// and old tombstones. A slice of the work a

@@ -14,6 +14,13 @@ constexpr std::size_t snapshot_frame_bytes = 256 << 10;
 constexpr auto prune_interval = std::chrono::minutes(1);
 constexpr std::size_t prune_rows_max = 1000;  // at once
 
+/// A batch that says nothing but that its writer lives: small, and who misses three takes the writer for gone.
+bool says_presence(ByteView wire) {
+  const auto batch = BatchView::parse(wire);
+  const auto records = batch && batch->header.count == 1 ? batch->records() : tl::unexpected(Error{});
+  return records && signal_of(records->front()) == Signal::presence;
+}
+
 /// A topic in its owner's names.
 std::string_view local_part(std::string_view topic) {
   const auto parts = parts_of(topic);
@@ -39,11 +46,19 @@ std::optional<BatchHeader> proven_header(const wire::Position& position, const C
 }
 
 // Table::cursor: channel (32) ‖ writer (32) → cursor (56) ‖ u64 bytes of the log ‖ u64 time ‖ signed header (276, or
-// none); channel alone → filters, u16 length and bytes each: its retained copies are complete for them, for all without.
+// none); channel ‖ 0x01 → filters, u16 length and bytes each: its copies of retained values and wills are complete for
+// them, for all without. (The channel alone: by a program that knew no wills, so that they are not.)
+Bytes copies_key(const ChannelId& id) {
+  Bytes key = to_bytes(id.view());
+  key.push_back(1);
+  return key;
+}
+
 Result<void> ChannelLogs::load() {
   return context_.store.scan(Table::cursor, {}, {}, [&](ByteView key, ByteView value) {
-    if (key.size() == 32) {
-      auto& copies = channels_[*ChannelId::from(key)].copies.emplace();
+    if (key.size() == 32) return true;
+    if (key.size() == 33) {
+      auto& copies = channels_[*ChannelId::from(key.first(32))].copies.emplace();
       for (ByteReader in(value); in.ok() && !in.rest().empty();) copies.emplace_back(as_text(in.raw(in.u16())));
       return true;
     }
@@ -201,7 +216,7 @@ bool ChannelLogs::copies_complete(const ChannelId& id, const std::vector<std::st
 
 void ChannelLogs::set_copies_incomplete(const ChannelId& id) {
   if (!std::exchange(channels_.at(id).copies, std::nullopt)) return;
-  context_.store.erase(Table::cursor, id.view());
+  context_.store.erase(Table::cursor, copies_key(id));
   context_.turn.touch();
 }
 
@@ -215,7 +230,7 @@ void ChannelLogs::set_copies_complete(const ChannelId& id, const std::vector<std
     out.u16(static_cast<std::uint16_t>(filter.size()));
     out.raw(as_bytes(filter));
   }
-  context_.store.put(Table::cursor, id.view(), std::move(row));
+  context_.store.put(Table::cursor, copies_key(id), std::move(row));
   context_.turn.touch();
   if (!channel.all_copies()) return;
   for (auto& [link, member] : channel.members)
@@ -239,7 +254,8 @@ void ChannelLogs::pass_live(const ChannelId& id, std::uint32_t records, std::uin
     }
     // The header alone, too, says how far the stream is: what is missing in it is counted.
     const bool whole = member.filters.empty() || topics->concern(member.filters);
-    if (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max)
+    const std::size_t unsent = context_.links->unsent_bytes(link);
+    if (unsent < limits::link_bulk_bytes_max || (unsent < 2 * limits::link_bulk_bytes_max && says_presence(wire)))
       context_.links->send(link, FrameType::batch, {prefix, whole ? wire : wire.first(BatchHeader::wire_bytes)});
     else
       context_.count("live records dropped for slow links", records);
@@ -437,7 +453,17 @@ void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
     if (value.message && member.wants(local_part(topic))) member.snapshot.push_back(topic);
   });
+  member.wills.clear();
+  context_.wills.of_channel(id, [&](const WillKey& key, const HeldWill& will) {
+    if (member.wants(will.record.topic)) member.wills.push_back(key);
+  });
   member.snapshot_open = true;
+}
+
+/// What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
+bool ChannelLogs::may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const {
+  return writer != context_.self() ||
+         (ticket <= context_.store.durable_ticket() && (!held_back_ || incarnation <= *held_back_));
 }
 
 void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
@@ -447,19 +473,24 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
     for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
       if (!value || !value->message || value->channel != id) continue;
-      // What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
-      if (value->stamp.writer == context_.self() &&
-          (value->ticket > context_.store.durable_ticket() || (held_back_ && value->stamp.incarnation > *held_back_)))
-        continue;
+      if (!may_leave(value->stamp.writer, value->ticket, value->stamp.incarnation)) continue;
       values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
       bytes += value->proof.size();
+    }
+    for (; !member.wills.empty() && bytes < snapshot_frame_bytes; member.wills.pop_back()) {
+      const WillKey& key = member.wills.back();
+      const HeldWill* will = context_.wills.find(key);
+      if (!will || !may_leave(key.writer, will->ticket, will->place.incarnation)) continue;
+      values.values.push_back({0, will->proof});
+      bytes += will->proof.size();
     }
     // Who has not got all of them yet must not say that these were all.
     const Channel& channel = channels_.at(id);
     const bool all_here = channel.all_copies() || channel.logs.contains(context_.self());
-    values.last = member.snapshot.empty() && all_here;
+    const bool done = member.snapshot.empty() && member.wills.empty();
+    values.last = done && all_here;
     context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
-    if (!member.snapshot.empty()) continue;
+    if (!done) continue;
     member.snapshot_open = false;
     member.waits_for_copies = !all_here;
     return;

@@ -130,7 +130,8 @@ class ChannelLogs {
     std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
     bool wants(std::string_view topic) const;
     std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
-    bool snapshot_open = false;         ///< … and then the frame that says so
+    std::vector<WillKey> wills;         ///< … the wills that stand …
+    bool snapshot_open = false;         ///< … and then the frame that says that these were all
     bool waits_for_copies = false;      ///< it gets them all once they are all here
   };
   struct Channel {
@@ -154,6 +155,8 @@ class ChannelLogs {
   void send_batch(LinkId link, const BatchHeader& header, ByteView wire, bool whole);
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
+  /// Whether what this node wrote in that transaction and life may leave in a snapshot.
+  bool may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const;
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);
   /// Drops the oldest batches: those beyond retention, and more until the log has at most `bytes_max`.
   void prune(const ChannelId& id, const NodeId& writer, Log& log, std::uint64_t bytes_max);

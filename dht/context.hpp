@@ -11,6 +11,7 @@
 #include "core/ports.hpp"
 #include "core/retained.hpp"
 #include "core/store.hpp"
+#include "core/will_table.hpp"
 #include "dht/directory.hpp"
 #include "dht/transport.hpp"
 
@@ -25,6 +26,7 @@ struct OverlayContext {
   Ledger& ledger;
   Store& store;
   Retained& retained;
+  WillTable& wills;
   Turn& turn;
   const Clock& clock;
   Random& random;

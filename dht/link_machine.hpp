@@ -48,6 +48,8 @@ class LinkMachine {
   Result<void> tick(Monotonic now);
   /// The peer must answer a fresh ping in time; pings and answers that are on their way do not count.
   void challenge(Monotonic now);
+  /// When the newest bytes came in.
+  Monotonic heard() const { return heard_; }
   /// Of the newest ping that was answered.
   std::optional<std::chrono::microseconds> round_trip() const { return round_trip_; }
 

@@ -97,6 +97,7 @@ class Links::Impl final : public std::enable_shared_from_this<Impl>, public Conn
     return found != connections_.end() && found->second->phase == Phase::up ? found->second.get() : nullptr;
   }
   LinkStats stats() const;
+  Monotonic now() const { return clock_.monotonic(); }
 
  private:
   struct Listener {
@@ -702,6 +703,11 @@ void Links::close(LinkId link, const std::string& reason) { impl_->close(link, r
 std::size_t Links::unsent_bytes(LinkId link) const {
   const auto* connection = impl_->find_up(link);
   return connection ? connection->machine.unsent_bytes() : 0;
+}
+std::chrono::milliseconds Links::silent_for(LinkId link) const {
+  const auto* connection = impl_->find_up(link);
+  if (!connection) return std::chrono::milliseconds::max();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(impl_->now() - connection->machine.heard());
 }
 std::optional<std::chrono::microseconds> Links::round_trip(LinkId link) const {
   const auto* connection = impl_->find_up(link);

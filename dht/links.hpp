@@ -76,6 +76,7 @@ class Links final : public LinkTransport {
   void dial(const std::string& address, const std::optional<NodeId>& expected) override;
   void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) override;
   std::size_t unsent_bytes(LinkId link) const override;
+  std::chrono::milliseconds silent_for(LinkId link) const override;
   void close(LinkId link, const std::string& reason) override;
 
   /// Of the link's newest answered ping; nullopt before the first.

@@ -51,7 +51,8 @@ std::optional<DhtKey> decode_dht_key(ByteView bytes) {
 Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Store& store, Retained& retained,
                  Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
-      context_{node, config_.handle, ledger, store, retained, turn, clock, random, HybridClock(clock)},
+      wills_(store, node.node_id()),
+      context_{node, config_.handle, ledger, store, retained, wills_, turn, clock, random, HybridClock(clock)},
       logs_(context_),
       own_(context_, logs_),
       remote_(context_, logs_),
@@ -82,6 +83,7 @@ Result<void> Overlay::load() {
     if (const auto entry = describe_entry(context_.ledger.genesis().founding.front())) context_.founder = entry->handle;
   ledger_sync_.load();
   if (auto loaded = logs_.load(); !loaded) return loaded;
+  if (auto loaded = wills_.load(); !loaded) return loaded;
   if (auto loaded = own_.load(); !loaded) return loaded;
   if (auto loaded = remote_.load(); !loaded) return loaded;
   return peers_.load();
@@ -96,6 +98,7 @@ void Overlay::begin_incarnation(std::uint64_t above) {
 }
 
 void Overlay::settle() {
+  own_.settle();
   remote_.settle([this](const ChannelId& id) { return own_.has(id); });
   context_.turn.touch();
 }
@@ -134,6 +137,11 @@ void Overlay::tick() {
   if (now < next_second_) return;
   next_second_ = now + second;
   logs_.tick();
+  own_.tick();
+  // Whatever comes over the link says that its node lives, also what is not for us to see.
+  for (const auto& [id, link] : links_)
+    if (const auto silence = context_.links->silent_for(id); silence < limits::presence_lease)
+      wills_.heard(link.peer, now - silence);
   remote_.tick();
   renew_lease();
   find_catalogues();

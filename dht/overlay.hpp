@@ -57,6 +57,13 @@ class Overlay final : public OverlayPort, public LinkEvents {
   // OverlayPort
   Route route_of(std::string_view topic) const override { return own_.route_of(topic); }
   Route publish(const MessagePtr& message) override { return own_.publish(message); }
+  void set_will(std::uint64_t number, const MessagePtr& will, std::uint32_t delay_seconds) override {
+    own_.set_will(number, will, delay_seconds);
+  }
+  void clear_will(std::uint64_t number) override { own_.clear_will(number); }
+  Route publish_will(std::uint64_t number, const MessagePtr& message) override {
+    return own_.publish_will(number, message);
+  }
   void add_demand(std::string_view filter, bool durable) override;
   void remove_demand(std::string_view filter, bool durable) override { remote_.remove_demand(filter, durable); }
 
@@ -96,6 +103,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
   /// What of a node's logs is held here: where a revocation may cut them off.
   CutOffs ends_of(const NodeId& writer) const { return logs_.ends_of(writer); }
   const Counters& counters() const { return context_.counters; }
+  /// The wills that stand in the channels held here, own ones and others'.
+  const WillTable& wills() const { return wills_; }
   const std::string& handle() const { return context_.handle; }
   /// The handle whose home founded the network, and is its registrar while there is one witness.
   const std::string& founder() const { return context_.founder; }
@@ -119,6 +128,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   void find_catalogues();
 
   OverlayConfig config_;
+  WillTable wills_;
   OverlayContext context_;
   ChannelLogs logs_;
   OwnChannels own_;

@@ -44,6 +44,9 @@ Result<void> OwnChannels::load() {
     shares_.set(record);
     if (!record.is_public()) continue;
     open_channel(record);
+    const auto had_wills = context_.store.get(Table::meta, meta_wills(record.channel));
+    if (!had_wills) return tl::unexpected(had_wills.error());
+    channels_.at(record.channel).had_wills = had_wills->has_value();
     if (const LogEnd* end = logs_.end(record.channel, context_.self())) {
       channels_.at(record.channel).known = end->cursor;
       context_.hybrid.resume(end->time);
@@ -148,6 +151,7 @@ Result<ShareRecord> OwnChannels::remove(const std::string& filter) {
 }
 
 void OwnChannels::changed() {
+  wills_changed_ = true;
   rehome_retained();
   announce_catalogue();
 }
@@ -167,12 +171,17 @@ void OwnChannels::close_channel(const ChannelId& id) {
   channels_.erase(id);
   std::erase(dirty_, id);
   logs_.close(id);
+  context_.wills.erase_channel(id);
+  context_.store.erase(Table::meta, meta_wills(id));
+  for (auto& [number, will] : wills_)
+    if (will.channel == id) will.channel = {};
 }
 
 void OwnChannels::begin_incarnation() {
   for (auto& [id, channel] : channels_) {
     channel.durable.reset();
     channel.live.reset();
+    if (channel.had_wills) say_wills_again(id, channel);
   }
 }
 
@@ -246,12 +255,15 @@ Route OwnChannels::route_of(std::string_view topic) const {
 }
 
 Route OwnChannels::publish(const MessagePtr& message) {
+  return publish(message, message->qos != Qos::at_most_once || message->retain);
+}
+
+Route OwnChannels::publish(const MessagePtr& message, bool durable) {
   const Route route = route_of(message->topic);
   if (route != Route::shared) return route;
   const std::string topic(local_name(message->topic, context_.handle));
   const ChannelId id = shares_.of_topic(topic)->channel;
   Channel& channel = channels_.at(id);
-  const bool durable = message->qos != Qos::at_most_once || message->retain;
   if (!durable && !logs_.has_members(id)) return route;  // nobody is there to hear it, and nothing keeps it
   if (!durable && held_back_) return context_.count("live records held back from other homes"), route;
 
@@ -266,6 +278,10 @@ Route OwnChannels::publish(const MessagePtr& message) {
 
 void OwnChannels::take(const ChannelId& id, Channel& channel, Stream stream, const Record& record, OpenRecord open) {
   open.bytes = encode_record(record);
+  take(id, channel, stream, std::move(open));
+}
+
+void OwnChannels::take(const ChannelId& id, Channel& channel, Stream stream, OpenRecord open) {
   auto& records = stream == Stream::durable ? channel.open_durable : channel.open_live;
   auto& bytes = stream == Stream::durable ? channel.open_durable_bytes : channel.open_live_bytes;
   const std::size_t more = open.bytes.size() + record_frame_bytes;
@@ -329,6 +345,17 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
   const BatchHeader& header = batch->header;
   for (std::uint32_t index = 0; index < records.size(); ++index) {
     const OpenRecord& record = records[index];
+    if (record.clears_will) {
+      const LogPlace place{header.incarnation, header.first_seq + index};
+      context_.wills.clear({id, header.writer, *record.clears_will}, place);
+    }
+    if (record.sets_will) {
+      const auto proof = batch->proof_of(index);
+      auto will = proof ? read_proof(*proof).map([&](const auto& proven) { return will_of(proven, *proof); })
+                        : tl::unexpected(proof.error());
+      expect(will && *will, "a will of our own has no proof");
+      (void)context_.wills.set((*will)->first, std::move((*will)->second), context_.clock.monotonic());
+    }
     if (!record.is_value) continue;
     RetainedValue value = retained_from(*batch, index, record.message);
     expect(!value.proof.empty(), "a record of our own has no proof");
@@ -342,7 +369,9 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
 void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
   const auto records = std::exchange(channel.open_live, {});
   channel.open_live_bytes = 0;
-  channel.live_records += records.size();
+  channel.live_records += static_cast<std::uint64_t>(
+      std::ranges::count_if(records, [](const OpenRecord& record) { return !signal_of(record.bytes); }));
+  channel.said_live = context_.clock.monotonic();
   const Bytes wire = seal(id, channel, Stream::live, records);
   logs_.pass_live(id, static_cast<std::uint32_t>(records.size()), 0, wire);
 }
@@ -419,17 +448,20 @@ void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, ByteView wir
     take_back_retained(header.channel, batch);
   }
   if (is_behind(channel.known, fetch->second)) return;
+  if (std::exchange(channel.lost_wills, false)) say_wills_again(header.channel, channel);
   channel.fetches.erase(fetch);
   context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(header.channel)});
 }
 
-/// The retained values among records of an earlier life, where they are the latest.
+/// The retained values among records of an earlier life, where they are the latest, and whether it had wills.
 void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch) {
   const auto records = batch.records();
   if (!records || !batch.header.has_root) return;
   for (std::uint32_t index = 0; index < records->size(); ++index) {
     const auto record = decode_record((*records)[index]);
-    if (!record || !record->retain || !check_topic(record->topic)) continue;
+    if (record && record->kind == RecordKind::will_set) channels_.at(id).lost_wills = true;
+    const bool is_value = record && (record->kind == RecordKind::message || record->kind == RecordKind::tombstone);
+    if (!is_value || !record->retain || !check_topic(record->topic)) continue;
     const ShareRecord* share = shares_.of_topic(record->topic);
     if (!share || share->channel != id) continue;
     MessagePtr message;

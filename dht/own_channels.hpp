@@ -36,6 +36,17 @@ class OwnChannels {
   // Messages.
   Route route_of(std::string_view topic) const;
   Route publish(const MessagePtr& message);
+
+  // Wills of this home's clients (OverlayPort). They are said to others at the next tick: those of clients that come for
+  // a moment leave no record.
+  void set_will(std::uint64_t number, const MessagePtr& will, std::uint32_t delay_seconds);
+  void clear_will(std::uint64_t number);
+  Route publish_will(std::uint64_t number, const MessagePtr& message);
+  /// The broker has set all wills that it kept: what else was set before this process is over.
+  void settle();
+  /// Wills, and presence where there are some. About once a second.
+  void tick();
+
   /// Forms the batches of this turn; before the store is sealed.
   void end_turn();
   /// A new life of this node: from here on every log goes on in it.
@@ -71,6 +82,12 @@ class OwnChannels {
                             ///< another share covers now does not)
     std::string topic;
     MessagePtr message;  ///< nullptr = tombstone
+    std::optional<std::uint64_t> sets_will = {}, clears_will = {};
+  };
+  struct OwnWill {
+    MessagePtr message;
+    std::uint32_t delay_seconds = 0;
+    ChannelId channel;  ///< where it is set; zero: nowhere yet
   };
   struct Channel {
     ShareId share;
@@ -80,8 +97,20 @@ class OwnChannels {
     Cursor known;                      ///< end of the logs of earlier lives, as far as they are here …
     std::map<LinkId, Cursor> fetches;  ///< … and how far a peer that sends them back has them
     std::uint64_t durable_records = 0, live_records = 0, durable_batches = 0;
+    bool had_wills = false;   ///< in this life or an earlier one; on disk
+    bool lost_wills = false;  ///< an earlier life that we had forgotten had some
+    Monotonic said_live{};    ///< when it last wrote to the live stream
   };
 
+  Route publish(const MessagePtr& message, bool durable);
+  // own_wills.cpp
+  static Bytes meta_wills(const ChannelId& channel);
+  /// Says of each will, in the log of the share that covers it now, that it stands.
+  void place_wills();
+  void place_will(std::uint64_t number, OwnWill& will);
+  void say_cleared(std::uint64_t number, OwnWill& will);
+  /// Says all of them again in the present life, and that of earlier ones no other stands.
+  void say_wills_again(const ChannelId& id, Channel& channel);
   void take_back_retained(const ChannelId& id, const BatchView& batch);
   Result<const HandleRecord*> may_change() const;
   Result<ShareRecord> find(const std::string& filter) const;
@@ -97,6 +126,7 @@ class OwnChannels {
   /// Made anew, and sent to those who follow it.
   void announce_catalogue();
   void take(const ChannelId& id, Channel& channel, Stream stream, const Record& record, OpenRecord open);
+  void take(const ChannelId& id, Channel& channel, Stream stream, OpenRecord open);
   void form_durable(const ChannelId& id, Channel& channel);
   void form_live(const ChannelId& id, Channel& channel);
   Bytes seal(const ChannelId& id, Channel& channel, Stream stream, const std::vector<OpenRecord>& records);
@@ -111,6 +141,9 @@ class OwnChannels {
   std::vector<LinkId> followers_;
   std::vector<ChannelId> dirty_;  ///< channels with open records
   bool held_back_ = false;
+  std::map<std::uint64_t, OwnWill> wills_;  ///< by number; those that no share covers too
+  std::size_t will_bytes_ = 0;
+  bool wills_changed_ = false;
 };
 
 }  // namespace diot

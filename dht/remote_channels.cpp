@@ -19,6 +19,13 @@ Bytes catalogue_key(std::string_view handle) { return to_bytes(fmt::format("{}{}
 
 }  // namespace
 
+RemoteChannels::RemoteChannels(OverlayContext& context, ChannelLogs& logs) : context_(context), logs_(logs) {
+  context_.wills.on_over = [this](const WillKey& key, const HeldWill& will) {
+    if (const auto channel = channels_.find(key.channel); will.record.retain && channel != channels_.end())
+      veils_over_.push_back(owned_topic(channel->second.handle, will.record.topic));
+  };
+}
+
 Result<void> RemoteChannels::load() {
   if (auto read = load_forks(); !read) return read;
   const Bytes prefix = to_bytes(catalogue_prefix);
@@ -326,7 +333,9 @@ void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const Directo
 void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
   for (const auto& [id, share] : owner.shares) {
     if (!wants(owner, share.policy.filter)) continue;
-    Channel& channel = channels_[id];
+    const auto [at, fresh] = channels_.try_emplace(id);
+    Channel& channel = at->second;
+    if (fresh) context_.wills.listen(id, context_.clock.monotonic());
     channel.handle = handle;
     channel.share = share;
     logs_.open(id, handle);
@@ -358,10 +367,11 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   asked = {false, before, (before && asked.skips) || !filters.empty(), context_.clock.monotonic(), filters, {}, {}};
   if (!filters.empty()) {
     // Copies of what nobody wants any more would grow old unseen.
-    context_.retained.erase_channel(id, [&](const std::string& topic) {
-      const std::string_view name = parts_of(topic).rest;
+    const auto wanted = [&](std::string_view name) {
       return std::ranges::any_of(filters, [&](const std::string& filter) { return matches(filter, name); });
-    });
+    };
+    context_.retained.erase_channel(id, [&](const std::string& topic) { return wanted(parts_of(topic).rest); });
+    context_.wills.erase_channel(id, wanted);
     if (logs_.copies_complete(id, filters)) logs_.set_copies_complete(id, filters);
   }
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
@@ -372,6 +382,7 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
     channel.snapshot_filters = std::move(filters);
     channel.fresh.clear();
     channel.since.clear();
+    context_.wills.begin_snapshot(id);
   }
   for (const auto& writer : channel.followed)
     if (const LogEnd* end = logs_.end(id, writer)) {
@@ -418,6 +429,8 @@ void RemoteChannels::leave(const ChannelId& id, bool share_ended) {
   for (const auto& [link, join] : found->second.joins)
     context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
   channels_.erase(found);
+  context_.wills.stop_listening(id);
+  context_.wills.drop_snapshot(id);
   // A later reader here starts anew. Until then what is held may be all that other members can reach.
   logs_.set_copies_incomplete(id);
   lingering_[id] = context_.clock.monotonic() + limits::carry_time;
@@ -428,6 +441,7 @@ void RemoteChannels::forget(const ChannelId& id) {
   lingering_.erase(id);
   logs_.close(id);
   context_.retained.erase_channel(id);
+  context_.wills.erase_channel(id);
   context_.turn.touch();
 }
 
@@ -459,6 +473,8 @@ void RemoteChannels::tick() {
       if (!missing.asked) stuck.push_back(writer);
     for (const auto& writer : stuck) give_up(channel, writer);
   }
+  derive_wills();
+  lift_veils();
 }
 
 // Status -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ namespace diot {
 
 class RemoteChannels {
  public:
-  RemoteChannels(OverlayContext& context, ChannelLogs& logs) : context_(context), logs_(logs) {}
+  RemoteChannels(OverlayContext& context, ChannelLogs& logs);
   /// Reads catalogues and forks; after the logs.
   Result<void> load();
   /// After the broker has told the demand of the sessions that it kept: these go on where they were; what else is held
@@ -180,6 +180,17 @@ class RemoteChannels {
   Retained::Use retained_of(const ChannelId& id) const;
   bool set_retained(const std::string& topic, RetainedValue value);
   Channel* joined(LinkId link, const ChannelId& id);
+  // remote_wills.cpp: what others' wills come to
+  /// Whether the record is on a topic of the channel's share.
+  bool is_of_share(const Channel& channel, const Record& record);
+  void take_will(Channel& channel, const BatchView& batch, std::uint32_t index, Record record);
+  void offer_will(Channel& channel, LinkId link, const ProvenRecord& proven, ByteView proof);
+  WillTable::Use wills_of_handle(const Channel& channel, WillTable::Use (WillTable::*of)(const ChannelId&) const) const;
+  bool has_room_for(const Channel& channel, const WillKey& key, const HeldWill& will) const;
+  /// Delivers to the subscribers here what writers that have been silent for too long left as their wills.
+  void derive_wills();
+  /// Where the veil of a derived will has been lifted, the value that it hid is shown again.
+  void lift_veils();
 
   OverlayContext& context_;
   ChannelLogs& logs_;
@@ -188,6 +199,7 @@ class RemoteChannels {
   std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
   std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
   std::map<LinkId, NodeId> links_;
+  std::vector<std::string> veils_over_;  ///< topics; of this frame or tick
 };
 
 }  // namespace diot

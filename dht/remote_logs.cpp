@@ -110,6 +110,11 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
       return context_.count("batches of a copied node");
     if (header.incarnation == place.incarnation) channel->live_lost += header.first_seq - place.seq - 1;
     place = {header.incarnation, header.last_seq()};
+    context_.wills.heard(header.writer, context_.clock.monotonic());
+    if (context_.retained.has_veils()) {
+      context_.wills.lives_on(header.channel, header.writer, header.incarnation);
+      lift_veils();
+    }
     channel->live_records += header.count;
     if (batch.body.empty()) return context_.count("bodies not wanted");
     logs_.pass_live(header.channel, header.count, held.age_seconds, held.batch, link);
@@ -164,6 +169,8 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   // In one transaction with what the broker queues for its sessions: both are of this turn.
   logs_.append(header.channel, batch, to_bytes(held.batch), link);
   take_in(*channel, batch, held.age_seconds);
+  context_.wills.heard(header.writer, context_.clock.monotonic());
+  lift_veils();
 }
 
 // Gaps -------------------------------------------------------------------------------------------------------
@@ -344,12 +351,7 @@ void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::
 
 std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, const Record& record,
                                                     std::uint32_t age_seconds) {
-  if (record.kind != RecordKind::message && record.kind != RecordKind::tombstone) return nullptr;
-  if (!check_topic(record.topic) || parts_of(record.topic).kind != TopicKind::local ||
-      !matches(channel.share.policy.filter, record.topic)) {
-    context_.count("records outside their share");
-    return nullptr;
-  }
+  if (!is_of_share(channel, record)) return nullptr;
   auto message =
       message_from(record, owned_topic(channel.handle, record.topic), context_.clock.monotonic(), age_seconds);
   if (!message) context_.count("records expired on their way");
@@ -368,9 +370,20 @@ void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint
   if (!records) return context_.count("sealed or malformed bodies");
   const BatchHeader& header = batch.header;
   for (std::uint32_t index = 0; index < records->size(); ++index) {
-    const auto record = decode_record((*records)[index]);
+    if (const auto signal = signal_of((*records)[index])) {
+      if (header.stream == Stream::live)
+        --channel.live_records;  // it is no message
+      else if (signal == Signal::wills_end)
+        context_.wills.end_lives_before(header.channel, header.writer, header.incarnation);
+      continue;
+    }
+    auto record = decode_record((*records)[index]);
     if (!record) {
       context_.count("records skipped");
+      continue;
+    }
+    if (record->kind == RecordKind::will_set || record->kind == RecordKind::will_clear) {
+      take_will(channel, batch, index, std::move(*record));
       continue;
     }
     if (record->retain && !header.has_root) {  // nobody could prove it to a later reader
@@ -383,7 +396,7 @@ void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint
       if (channel.snapshot_from) channel.fresh.insert(message->topic);
       retain(message->topic, retained_from(batch, index, record->kind == RecordKind::message ? message : nullptr), {});
     }
-    context_.broker->deliver(message);
+    context_.broker->deliver(message, header.stream == Stream::live ? Origin::live : Origin::log);
   }
 }
 
@@ -392,23 +405,32 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
   if (!channel) return context_.count("retained values of channels not joined");
   for (const auto& value : values.values) {
     auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
-    if (!proven || proven->header.channel != values.channel || !proven->record.retain ||
-        proven->record.kind != RecordKind::message || !keeps(*channel, proven->record.topic) ||
+    const bool is_will = proven && proven->record.kind == RecordKind::will_set;
+    if (!proven || proven->header.channel != values.channel ||
+        (!is_will && (!proven->record.retain || proven->record.kind != RecordKind::message)) ||
+        !keeps(*channel, proven->record.topic) ||
         !context_.ledger.right_to_write(channel->handle, proven->header.writer, values.channel)
              .allows(proven->header.incarnation, proven->header.last_seq(), proven->header_hash)) {
       context_.count("retained values refused");
       continue;
     }
     channel->proven_header = proven->header_hash;
+    if (is_will) {
+      offer_will(*channel, link, *proven, value.proof);
+      continue;
+    }
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message) continue;
     if (channel->snapshot_from == link) channel->fresh.insert(message->topic);
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
-  if (values.last && channel->snapshot_from == link && !knows_enough(*channel, link)) {
-    // It lags behind our places: the next tick asks again, somebody else if there is one.
+  const bool all = values.last && channel->snapshot_from == link;
+  const auto has_room = [&](const WillKey& key, const HeldWill& will) { return has_room_for(*channel, key, will); };
+  if (all && !(knows_enough(*channel, link) &&
+               context_.wills.end_snapshot(values.channel, context_.clock.monotonic(), has_room))) {
+    // It lags behind our places, or too much changed meanwhile: the next tick asks again, somebody else if there is one.
     channel->snapshot_from.reset();
-  } else if (values.last && channel->snapshot_from == link) {
+  } else if (all) {
     context_.retained.erase_channel(values.channel, [&](const std::string& topic) {
       return channel->fresh.contains(topic) || !context_.retained.find(topic)->message;
     });
@@ -420,6 +442,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
       if (filters.empty()) filters = join.filters;
     logs_.set_copies_complete(values.channel, filters);
   }
+  lift_veils();
   context_.turn.touch();
 }
 

@@ -2,6 +2,7 @@
 // Links as the overlay sees them: framed, authenticated, encrypted connections to other nodes. The program gives it
 // TLS over TCP (dht/links.hpp), the simulator a world of its own.
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -109,6 +110,8 @@ class LinkTransport {
   /// unsent bytes exceed limits::link_output_bytes_max is closed.
   virtual void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) = 0;
   virtual std::size_t unsent_bytes(LinkId link) const = 0;
+  /// How long ago the peer's newest bytes came; the longest duration if the link is gone.
+  virtual std::chrono::milliseconds silent_for(LinkId link) const = 0;
   /// Sends what is queued, then a close frame with the reason, then closes. No link_frame follows, but link_down.
   virtual void close(LinkId link, const std::string& reason) = 0;
 };

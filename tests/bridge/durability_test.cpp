@@ -513,11 +513,13 @@ TEST_P(DurabilityTest, Qos0OutOfALogIsNotSentBeforeItsPlaceIsOnDisk) {
   world.deliver("@bob/x", "retained 1", Qos::at_most_once, true);
   world.run();
   world.deliver("@bob/x", "retained 2", Qos::at_most_once, true);
+  world.broker->deliver(world.message("@bob/x", "a will", Qos::at_most_once), Origin::log);
   world.deliver("@bob/x", "live", Qos::at_most_once);
   EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH @bob/x=live"));
   world.store->release();
   world.turn.touch();
-  EXPECT_THAT(sub.messages(), ElementsAre("PUBLISH @bob/x=retained 1", "PUBLISH @bob/x=retained 2"));
+  EXPECT_THAT(sub.messages(),
+              ElementsAre("PUBLISH @bob/x=retained 1", "PUBLISH @bob/x=retained 2", "PUBLISH @bob/x=a will"));
 }
 
 TEST_P(DurabilityTest, CorruptRowsCostWhatTheyHoldAndNoMore) {

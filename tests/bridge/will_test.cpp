@@ -108,5 +108,102 @@ TEST_F(WillTest, IsRetainedOnlyIfItAsksForIt) {
   EXPECT_THAT(watcher.messages(), IsEmpty());
 }
 
+TEST_F(WillTest, OfAKeptSessionIsSpentOnDiskBeforeAnybodyGetsIt) {
+  const auto will = [](Connect& connect) {
+    connect.will = Will{"w", to_bytes("died"), Qos::at_most_once, false, {}, 0};
+    connect.session_expiry_seconds = 100;
+  };
+  client.connect("c", true, will);
+  world.run();
+  world.store->hold();
+  client.lose();
+  EXPECT_THAT(watcher.take(), IsEmpty()) << "a crash now would bring it again";
+  world.store->release();
+  world.turn.touch();
+  EXPECT_THAT(watcher.take(), ElementsAre("PUBLISH w=died"));
+}
+
+// What other homes are to know of them ---------------------------------------------------------------------------
+
+using testing::SizeIs;
+
+struct SharedWills : WillTest {
+  std::vector<std::string> told() const {
+    std::vector<std::string> out;
+    for (const auto& [number, will] : world.overlay->wills) out.push_back(will);
+    return out;
+  }
+  std::uint64_t number() const { return world.overlay->wills.begin()->first; }
+};
+
+TEST_F(SharedWills, AreToldWhileTheyStand) {
+  client.connect("c", false, with_will());
+  EXPECT_THAT(told(), ElementsAre("w=died q1 retain +0"));
+  client.disconnect();
+  EXPECT_THAT(told(), IsEmpty());
+  client.connect("c", false, with_will());
+  client.lose();
+  EXPECT_THAT(told(), IsEmpty()) << "it was published here";
+  client.connect("c", false);
+  EXPECT_THAT(told(), IsEmpty()) << "it has none";
+}
+
+TEST_F(SharedWills, OfEachConnectionAreNew) {
+  client.connect("c", true, with_will(10, 100));
+  const auto first = number();
+  client.lose();
+  EXPECT_THAT(told(), ElementsAre("w=died q1 retain +10")) << "it waits for its delay";
+  client.connect("c", true, with_will(5, 100));
+  EXPECT_THAT(told(), ElementsAre("w=died q1 retain +5"));
+  EXPECT_NE(number(), first);
+  const auto second = number();
+  TestClient other(world);
+  other.connect("c", true, with_will(7, 100));
+  EXPECT_THAT(told(), ElementsAre("w=died q1 retain +7"));
+  EXPECT_NE(number(), second);
+  other.lose();
+  world.pass(8s);
+  EXPECT_THAT(told(), IsEmpty());
+}
+
+TEST_F(SharedWills, WaitNoLongerThanTheirSession) {
+  client.connect("c", true, with_will(100, 10));
+  EXPECT_THAT(told(), ElementsAre("w=died q1 retain +10"));
+  client.lose();
+  world.pass(11s);
+  EXPECT_THAT(told(), IsEmpty());
+}
+
+TEST_F(SharedWills, AreTheSameAfterARestart) {
+  client.connect("c", true, with_will(60, 100));
+  world.run();
+  const auto before = world.overlay->wills;
+  world.crash();
+  EXPECT_EQ(world.overlay->wills, before);
+}
+
+TEST_F(SharedWills, ThatMayNotBePublishedAreNotTold) {
+  world.authenticator.rule = [](const Principal&, Access access, std::string_view topic) {
+    return access != Access::publish || topic != "w";
+  };
+  client.connect("c", false, with_will());
+  EXPECT_THAT(told(), IsEmpty());
+  world.authenticator.rule = nullptr;
+  client.connect("c", false, with_will());
+  EXPECT_THAT(told(), SizeIs(1));
+  world.authenticator.rule = [](const Principal&, Access, std::string_view) { return false; };
+  world.broker->permissions_changed();
+  EXPECT_THAT(told(), IsEmpty());
+}
+
+TEST_F(SharedWills, OnTopicsOfOthersAndOfTheBrokerAreNotTold) {
+  for (const char* topic : {"@bob/x", "$SYS/x", "$own"}) {
+    client.connect("c", false, [&](Connect& connect) {
+      connect.will = Will{topic, to_bytes("x"), Qos::at_least_once, false, {}, 0};
+    });
+    EXPECT_THAT(told(), IsEmpty()) << topic;
+  }
+}
+
 }  // namespace
 }  // namespace diot

@@ -1,6 +1,7 @@
 #pragma once
 // A broker with everything around it made of memory: clock, disk, overlay, and clients whose packets read as text.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,6 +74,15 @@ class TestOverlay final : public OverlayPort {
     if (route == Route::shared) open_.push_back(message);
     return route;
   }
+  void set_will(std::uint64_t number, const MessagePtr& will, std::uint32_t delay_seconds) override {
+    wills[number] = fmt::format("{}={} q{}{} +{}", will->topic, as_text(will->payload), static_cast<int>(will->qos),
+                                will->retain ? " retain" : "", delay_seconds);
+  }
+  void clear_will(std::uint64_t number) override { wills.erase(number); }
+  Route publish_will(std::uint64_t number, const MessagePtr& message) override {
+    clear_will(number);
+    return publish(message);
+  }
   void add_demand(std::string_view filter, bool durable) override {
     ++demand[std::string(filter) + (durable ? "!" : "")];
   }
@@ -101,7 +111,8 @@ class TestOverlay final : public OverlayPort {
   }
 
   std::vector<std::string> shared;
-  std::map<std::string, int> demand;  ///< filter, with "!" if durable
+  std::map<std::string, int> demand;           ///< filter, with "!" if durable
+  std::map<std::uint64_t, std::string> wills;  ///< that other homes know
   std::uint64_t seq = 0;
 
  private:
@@ -196,10 +207,11 @@ class World : public TestHome {
   }
 
   void deliver(const std::string& topic, const std::string& payload, Qos qos, bool retain = false) {
-    broker->deliver(message(topic, payload, qos, retain));
+    const bool logged = qos != Qos::at_most_once || retain;
+    broker->deliver(message(topic, payload, qos, retain), logged ? Origin::log : Origin::live);
     Bytes key;
     ByteWriter(key).u64(++cursor_);
-    if (qos != Qos::at_most_once || retain) store->put(Table::cursor, key, {});  // out of a log
+    if (logged) store->put(Table::cursor, key, {});
     turn.touch();
   }
 

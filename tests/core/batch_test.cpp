@@ -277,6 +277,43 @@ TEST(RecordCodec, unknown_kinds_are_skipped_whatever_they_hold) {
   EXPECT_EQ(decode_record(bytes).error().code, Errc::not_available);
 }
 
+TEST(RecordCodec, a_will_has_a_number_and_perhaps_a_delay) {
+  auto will = message("status", "gone", true);
+  will.kind = RecordKind::will_set;
+  will.properties.user = {{"a", "b"}};
+  will.will_number = 0xfedcba9876543210;
+  will.will_delay_seconds = 30;
+  EXPECT_EQ(decode_record(encode_record(will)), will);
+  will.will_delay_seconds = 0;
+  EXPECT_EQ(decode_record(encode_record(will)), will);
+  Record clear{RecordKind::will_clear, "status", Qos::at_least_once, false, {}, {}, 7};
+  EXPECT_EQ(decode_record(encode_record(clear)), clear);
+  // Elsewhere these keys are unknown, and skipped.
+  will.kind = RecordKind::message;
+  EXPECT_EQ(decode_record(encode_record(will))->will_number, std::nullopt);
+}
+
+TEST(RecordCodec, signals_are_unknown_kinds_to_who_reads_messages) {
+  for (const Signal signal : {Signal::presence, Signal::wills_end}) {
+    const Bytes bytes = encode_signal(signal);
+    EXPECT_EQ(signal_of(bytes), signal);
+    EXPECT_EQ(decode_record(bytes).error().code, Errc::not_available);
+  }
+  EXPECT_EQ(signal_of(encode_record(message("t"))), std::nullopt);
+  EXPECT_EQ(signal_of(from_hex("9106").value()), std::nullopt);
+  EXPECT_EQ(signal_of({}), std::nullopt);
+}
+
+TEST_F(Batch, a_will_that_is_set_travels_alone_though_it_is_not_retained) {
+  auto will = message("status", "gone");
+  will.kind = RecordKind::will_set;
+  will.will_number = 1;
+  const Bytes wire = seal({encode_record(will), encode_record(message("t"))}, true);
+  const auto batch = BatchView::parse(wire).value();
+  EXPECT_EQ(verify_proof(batch.proof_of(0).value(), network)->record, will);
+  EXPECT_FALSE(verify_proof(batch.proof_of(1).value(), network)) << "neither retained nor a will";
+}
+
 TEST(RecordCodec, refuses_the_wrong_shape) {
   const auto good = encode_record(message("t"));
   for (std::size_t size = 0; size < good.size(); ++size)

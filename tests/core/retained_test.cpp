@@ -97,6 +97,38 @@ TEST_F(RetainedValues, match_filters) {
   EXPECT_THAT(matching("b"), IsEmpty());
 }
 
+TEST_F(RetainedValues, a_veil_is_shown_in_the_place_of_the_value_until_a_later_one_comes) {
+  set("@alice/t", value("@alice/t", "online", 0, channel(1)));
+  retained->veil(value("@alice/t", "offline").message, channel(1));
+  retained->veil(value("@alice/no/value", "gone").message, channel(1));
+  retained->veil(value("@alice/ended", "").message, channel(1));
+  for (int start = 0; start < 2; ++start) {
+    EXPECT_THAT(matching("@alice/#"), ElementsAre("@alice/no/value=gone", "@alice/t=offline"));
+    EXPECT_THAT(matching("@alice/+"), ElementsAre("@alice/t=offline"));
+    EXPECT_EQ(as_text(retained->find("@alice/t")->message->payload), "online") << "others get what its owner said";
+    EXPECT_THAT(in_channel(channel(1)), ElementsAre("@alice/t"));
+    restart();
+  }
+  EXPECT_FALSE(set("@alice/t", value("@alice/t", "older", 1, channel(1))));
+  EXPECT_THAT(matching("@alice/t"), ElementsAre("@alice/t=offline"));
+  set("@alice/t", value("@alice/t", "back", 0, channel(1)));
+  EXPECT_THAT(matching("@alice/t"), ElementsAre("@alice/t=back"));
+  EXPECT_FALSE(retained->unveil("@alice/t"));
+  EXPECT_TRUE(retained->unveil("@alice/no/value"));
+  restart();
+  EXPECT_THAT(matching("@alice/#"), ElementsAre("@alice/t=back"));
+}
+
+TEST_F(RetainedValues, veils_go_with_their_channel) {
+  retained->veil(value("@alice/t", "offline").message, channel(1));
+  retained->erase_channel(channel(1), [](const std::string&) { return false; });
+  EXPECT_TRUE(retained->has_veils()) << "new copies say nothing of it";
+  retained->erase_channel(channel(1));
+  EXPECT_FALSE(retained->has_veils());
+  restart();
+  EXPECT_FALSE(retained->has_veils());
+}
+
 TEST_F(RetainedValues, the_later_stamp_wins_whichever_comes_first) {
   EXPECT_TRUE(set("t", value("t", "second", 20)));
   EXPECT_FALSE(set("t", value("t", "first", 10)));

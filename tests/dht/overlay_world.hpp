@@ -60,7 +60,10 @@ class World;
 /// What a broker would do with messages from elsewhere: keep them.
 class FakeBroker final : public BrokerPort {
  public:
-  void deliver(const MessagePtr& message) override { live.push_back(message); }
+  void deliver(const MessagePtr& message, Origin of) override {
+    live.push_back(message);
+    origin = of;
+  }
   void deliver_retained(const MessagePtr& message) override { retained.push_back(message); }
   std::vector<std::string> texts() const {
     std::vector<std::string> out;
@@ -68,6 +71,7 @@ class FakeBroker final : public BrokerPort {
     return out;
   }
   std::vector<MessagePtr> live, retained;
+  Origin origin = Origin::live;  ///< of the newest
 };
 
 class FakeLinks final : public LinkTransport {
@@ -76,6 +80,7 @@ class FakeLinks final : public LinkTransport {
   void dial(const std::string& address, const std::optional<NodeId>& expected) override;
   void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) override;
   std::size_t unsent_bytes(LinkId link) const override { return unsent.contains(link) ? unsent.at(link) : 0; }
+  std::chrono::milliseconds silent_for(LinkId link) const override;
   void close(LinkId link, const std::string& reason) override;
 
   std::map<LinkId, std::size_t> unsent;  ///< what a test pretends
@@ -222,6 +227,7 @@ class World {
     EXPECT_TRUE(home.overlay->load());
     home.overlay->set_addresses({home.address});
     for (const auto& filter : durable_demand[home.handle]) home.overlay->add_demand(filter, true);
+    if (before_settle) before_settle(home);
     home.overlay->settle();
     home.turn.touch();
   }
@@ -325,6 +331,7 @@ class World {
   std::function<bool(const Home& from, const Home& to, FrameType type, Bytes& body)> on_wire;
   std::uint64_t next_link = 1;
   std::uint32_t lease_days = 0;                       ///< of the network to be founded
+  std::function<void(Home&)> before_settle;           ///< what a home's broker does while it loads
   std::function<void(const Home&, Hello&)> on_hello;  ///< changes what a home says of itself
   KeyPair succession = KeyPair::from_seed(Seed{});
   bool witnesses_join = false;  ///< homes that are made have a witness key, their node key
@@ -401,6 +408,10 @@ inline void FakeLinks::send(LinkId link, FrameType type, std::initializer_list<B
     to->overlay->link_frame(link, from->key.node_id(), type, body);
     to->turn.touch();
   });
+}
+
+inline std::chrono::milliseconds FakeLinks::silent_for(LinkId link) const {
+  return world_.links.contains(link) ? std::chrono::milliseconds(0) : std::chrono::milliseconds::max();
 }
 
 inline void FakeLinks::close(LinkId link, const std::string& reason) {

@@ -4,6 +4,7 @@
 #include "core/batch.hpp"
 #include "core/limits.hpp"
 #include "core/merkle.hpp"
+#include "core/will_table.hpp"
 #include "tests/fuzz/signing.hpp"
 
 namespace diot::fuzz {
@@ -39,6 +40,7 @@ void put_right(Bytes& wire, bool with_root) {
 }
 
 void look_at_record(ByteView bytes) {
+  if (const auto signal = signal_of(bytes)) require(encode_signal(*signal) == to_bytes(bytes), "a signal is two bytes");
   const auto record = decode_record(bytes);
   if (!record) return;
   require(record->payload.size() <= limits::packet_bytes_max, "a payload is bounded");
@@ -71,8 +73,10 @@ void batch(ByteView input) {
     if (!proof) break;
     const auto record = decode_record((*records)[index]);
     const auto proven = verify_proof(*proof, network());
-    require(proven.has_value() == (record && record->retain), "the proof of a retained record holds");
+    const bool travels_alone = record && (record->retain || record->kind == RecordKind::will_set);
+    require(proven.has_value() == travels_alone, "the proof of a retained record or a will holds");
     if (proven) require(proven->record == *record && proven->index == index, "and is of that record");
+    if (proven && will_of(*proven, *proof)) require(record->will_number.has_value(), "a will has a number");
   }
 }
 
@@ -94,8 +98,11 @@ Seeds batch_seeds() {
       record.properties.response_topic = "answers";
       record.properties.correlation_data = Bytes{1, 2};
       record.properties.user = {{"a", "b"}};
+      if (kind >= 2) record.will_number = 7;
+      if (kind == 2) record.will_delay_seconds = 30;
       records.push_back(encode_record(record));
     }
+  records.push_back(encode_signal(Signal::wills_end));
   Seeds out;
   BatchWriter durable(Stream::durable, channel, {7, 8}, {}), live(Stream::live, channel, {7, 8}, {});
   const std::vector<Bytes> wires{durable.seal(records, true, 1000, 3, signer(), network(), random),

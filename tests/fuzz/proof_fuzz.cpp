@@ -34,7 +34,9 @@ void proof(ByteView input) {
   if (right) put_right(bytes);
   const auto proven = verify_proof(bytes, network());
   if (!proven) return;
-  require(proven->record.retain && proven->index < proven->header.count, "a retained record of the batch");
+  require(
+      (proven->record.retain || proven->record.kind == RecordKind::will_set) && proven->index < proven->header.count,
+      "a retained record of the batch");
   const auto known = verify_proof(bytes, network(), &proven->header_hash);
   require(known && known->stamp() == proven->stamp(), "a header that is known already changes nothing");
   require(!verify_proof(bytes, {}), "it counts in its network alone");
@@ -53,6 +55,7 @@ Seeds proof_seeds() {
       record.retain = true;
       record.topic = "sensors/" + std::to_string(at);
       record.payload = to_bytes("21.5");
+      if (at == 4) record.kind = RecordKind::will_set, record.retain = false, record.will_number = 7;
       if (at == 3) record.kind = RecordKind::tombstone, record.payload.clear();
       records.push_back(encode_record(record));
     }

@@ -31,6 +31,7 @@ std::string_view name_of(Invariant invariant) {
     case Invariant::session: return "session";
     case Invariant::liveness: return "liveness";
     case Invariant::start: return "start";
+    case Invariant::will: return "will";
   }
   return "?";
 }
@@ -59,6 +60,18 @@ MessageIndex Checker::publish(HomeIndex home, const std::string& publisher, cons
   return messages_.size() - 1;
 }
 
+MessageIndex Checker::leave_will(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos) {
+  const MessageIndex message = publish(home, publisher, topic, qos, false, false);
+  messages_[message].will = true;
+  return message;
+}
+
+unsigned Checker::times_derived(SubscriberIndex subscriber, MessageIndex message) const {
+  const auto& got = subscribers_[subscriber].got;
+  const auto found = got.find(message);
+  return found == got.end() ? 0 : found->second.derived;
+}
+
 Bytes Checker::payload_of(MessageIndex message, std::size_t bytes) const {
   if (messages_[message].removes) return {};
   Bytes out = to_bytes(fmt::format("m{};", message));
@@ -83,7 +96,8 @@ SubscriberIndex Checker::add_subscriber(HomeIndex home, std::string name) {
   return subscribers_.size() - 1;
 }
 
-void Checker::delivered(SubscriberIndex index, std::string_view topic, ByteView payload, Qos qos, bool retained) {
+void Checker::delivered(SubscriberIndex index, std::string_view topic, ByteView payload, Qos qos, bool retained,
+                        std::optional<bool> derived) {
   Subscriber& subscriber = subscribers_[index];
   ++deliveries_;
   if (payload.empty()) return;  // the end of a retained value; nothing says which
@@ -103,6 +117,13 @@ void Checker::delivered(SubscriberIndex index, std::string_view topic, ByteView 
     fail(Invariant::leak, fmt::format("{} got m{} on '{}'", subscriber.name, number, topic));
 
   auto& times = subscriber.got[number];
+  if (message.will && derived != false) {
+    // Where a client cannot tell them apart, its gateway's own may come beside a derived one.
+    if (derived && ++times.derived > 1 && qos != Qos::at_least_once && !excused(message, subscriber))
+      fail(Invariant::will,
+           fmt::format("{} got the will m{} derived {} times", subscriber.name, number, times.derived));
+    return;
+  }
   const Time heard = subscriber.heard.try_emplace(message.home, schedule_.now()).first->second;
   // What a subscription or a join brings of retained values may repeat what came before, and lies behind what is newer.
   if (retained) {

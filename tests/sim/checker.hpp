@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ enum class Invariant {
   session,    ///< a session that was acknowledged is there again
   liveness,   ///< when all faults have ended everything comes to rest
   start,      ///< a node with an undamaged disk starts
+  will,       ///< readers know the wills that stand, and derive them once, when their writer is gone, and only then
 };
 std::string_view name_of(Invariant invariant);
 
@@ -54,6 +56,7 @@ class Checker {
     std::string topic;  ///< local name
     Qos qos{};
     bool retain = false, removes = false;
+    bool will = false;
     std::uint64_t number = 0;  ///< within publisher, topic, QoS and retain flag
     std::uint64_t stream = 0;  ///< numbers that combination
     bool sent = false, sent_again = false, acknowledged = false;
@@ -62,6 +65,8 @@ class Checker {
   };
   MessageIndex publish(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos, bool retain,
                        bool removes);
+  /// A client's will, new with each of its connections.
+  MessageIndex leave_will(HomeIndex home, const std::string& publisher, const std::string& topic, Qos qos);
   Bytes payload_of(MessageIndex message, std::size_t bytes) const;
   /// It leaves the client. The first time, subscriptions in force count.
   void sent(MessageIndex message);
@@ -76,6 +81,7 @@ class Checker {
     std::string name;
     struct Times {
       unsigned live = 0, replayed = 0;  ///< replayed: with the RETAIN flag, at a subscription or a join
+      unsigned derived = 0;             ///< as a will whose gateway was gone
     };
     std::map<MessageIndex, Times> got;
     std::map<std::uint64_t, std::uint64_t> newest;  ///< by stream
@@ -84,7 +90,10 @@ class Checker {
   };
   SubscriberIndex add_subscriber(HomeIndex home, std::string name);
   /// `topic` as the client sees it, in local names of its home's handle.
-  void delivered(SubscriberIndex subscriber, std::string_view topic, ByteView payload, Qos qos, bool retained);
+  /// `derived`: whether it says so itself; nullopt: its protocol has no words for it.
+  void delivered(SubscriberIndex subscriber, std::string_view topic, ByteView payload, Qos qos, bool retained,
+                 std::optional<bool> derived = false);
+  unsigned times_derived(SubscriberIndex subscriber, MessageIndex message) const;
   /// SUBACK came.
   void subscribed(SubscriberIndex subscriber) {
     subscribers_[subscriber].since = schedule_.now();

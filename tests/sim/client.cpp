@@ -82,6 +82,12 @@ void Client::connect() {
   connect.client_id = profile.id;
   connect.clean_start = !profile.persistent;
   if (profile.persistent && profile.protocol == Protocol::mqtt_5) connect.session_expiry_seconds = UINT32_MAX;
+  if (!will_topic_.empty()) {
+    const Qos qos = static_cast<Qos>(connection_ % 3);
+    const MessageIndex message = world_.checker.leave_will(home_.index, profile.id, will_topic_, qos);
+    connect.will = Will{will_topic_, world_.checker.payload_of(message, 20), qos, false, {}, 0};
+    if (profile.protocol == Protocol::mqtt_5) connect.will->delay_seconds = static_cast<std::uint32_t>(connection_ % 7);
+  }
   Bytes bytes;
   encode_connect(bytes, connect);
   write(std::move(bytes));
@@ -367,8 +373,11 @@ void Client::on_acknowledgement(PacketType type, const Acknowledgement& answer) 
 void Client::on_publish(const Publish& publish) {
   tell("gets '{}' {} QoS {}{}{}", publish.topic, as_text(publish.payload).substr(0, 8), static_cast<int>(publish.qos),
        publish.retain ? " retained" : "", publish.dup ? " again" : "");
+  std::optional<bool> derived;
+  if (profile.protocol == Protocol::mqtt_5)
+    derived = std::ranges::any_of(publish.properties.user, [](const auto& one) { return one.first == "diot-derived"; });
   if (publish.qos != Qos::exactly_once || taken_.insert(publish.packet_id).second)
-    world_.checker.delivered(subscriber, publish.topic, publish.payload, publish.qos, publish.retain);
+    world_.checker.delivered(subscriber, publish.topic, publish.payload, publish.qos, publish.retain, derived);
   if (publish.qos == Qos::at_least_once) acknowledge(PacketType::puback, publish.packet_id, true);
   if (publish.qos == Qos::exactly_once) acknowledge(PacketType::pubrec, publish.packet_id, true);
 }

@@ -45,6 +45,8 @@ class Client {
 
   void publish(MessageIndex message, std::string topic, Qos qos, bool retain, Bytes payload);
   void add_filter(std::string filter, Qos qos);
+  /// From now on each CONNECT has a will there.
+  void leave_wills_on(std::string topic) { will_topic_ = std::move(topic); }
   /// UNSUBSCRIBE, or SUBSCRIBE again.
   void toggle_filter(std::size_t index);
 
@@ -52,6 +54,7 @@ class Client {
   const std::vector<Filter>& filters() const { return filters_; }
   Home& home() const { return home_; }
   bool connected() const { return connected_; }
+  const std::string& will_topic() const { return will_topic_; }
   /// Nothing of what it published waits for an answer, and all its filters are granted.
   bool idle() const;
   std::string describe() const;
@@ -116,6 +119,7 @@ class Client {
   Bytes input_;
   bool begun_ = false, connected_ = false, subscribing_ = false, reconnecting_ = false;
   bool had_session_ = false;  ///< something that makes the session durable was acknowledged
+  std::string will_topic_;
   Time away_until_{}, last_answer_{};
   std::uint64_t connection_ = 0;
   PacketId next_id_ = 1;

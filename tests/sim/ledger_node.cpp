@@ -31,7 +31,9 @@ LedgerNode::Process::Process(LedgerNode& node)
       disk(std::exchange(node.image, {}), node.world.schedule, node.chance, node.disk_speed, [this] { turn.touch(); }),
       ledger(Ledger::from_genesis(node.world.genesis).value()),
       retained(disk, node.clock),
-      context{node.key, node.handle, ledger, disk, retained, turn, node.clock, node.chance, HybridClock(node.clock)} {}
+      wills(disk, node.key.node_id()),
+      context{node.key, node.handle, ledger,     disk,        retained,
+              wills,    turn,        node.clock, node.chance, HybridClock(node.clock)} {}
 
 void LedgerNode::in_this_life(Time delay, void (LedgerNode::*what)()) {
   world.schedule.after(delay, [this, life = life_, what] {

@@ -110,6 +110,7 @@ class LedgerNode final : public LinkEvents {
     Disk disk;
     Ledger ledger;
     Retained retained;
+    WillTable wills;
     OverlayContext context;
     std::unique_ptr<LedgerSync> sync;
     std::unique_ptr<Liar> liar;

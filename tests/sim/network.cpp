@@ -51,6 +51,11 @@ Network::LinkPtr Network::between(HomeIndex a, HomeIndex b) const {
   return nullptr;
 }
 
+bool Network::whole(HomeIndex a, HomeIndex b) const {
+  const LinkPtr link = between(a, b);
+  return link && link->up[0] && link->up[1] && !cut(a, b);
+}
+
 bool Network::linked(HomeIndex a, HomeIndex b) const {
   return std::ranges::any_of(links_, [&](const auto& entry) {
     const auto& [id, link] = entry;
@@ -263,6 +268,16 @@ std::size_t Port::unsent_bytes(LinkId id) const {
   const auto found = network_.links_.find(id);
   if (found == network_.links_.end()) return 0;
   return found->second->unsent[found->second->ports[0] == this ? 0 : 1];
+}
+
+/// Pings go on unseen while nothing is in their way.
+std::chrono::milliseconds Port::silent_for(LinkId id) const {
+  const auto found = network_.links_.find(id);
+  if (found == network_.links_.end()) return std::chrono::milliseconds::max();
+  Network::Link& link = *found->second;
+  const Time now = network_.schedule_.now();
+  if (!link.broken && link.up[0] && link.up[1] && !network_.cut(link.homes[0], link.homes[1])) link.seen_whole = now;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now - link.seen_whole);
 }
 
 void Network::flush(Port& port) {

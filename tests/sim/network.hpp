@@ -61,6 +61,8 @@ class Network {
   std::size_t links_of(HomeIndex home) const;
   /// Both know it.
   bool linked(HomeIndex a, HomeIndex b) const;
+  /// They can hear each other now.
+  bool whole(HomeIndex a, HomeIndex b) const;
   std::size_t unsent_max_seen() const { return unsent_max_seen_; }
   struct Stats {
     std::uint64_t dials = 0, links = 0, frames = 0, bytes = 0, breaks = 0;
@@ -85,6 +87,7 @@ class Network {
     std::array<std::vector<Frame>, 2> queued;  ///< by the sender's side
     std::array<std::size_t, 2> unsent{};
     std::array<Time, 2> line_free{}, last_arrival{};
+    Time seen_whole{};  ///< when last somebody asked and it was
   };
   using LinkPtr = std::shared_ptr<Link>;
 
@@ -146,6 +149,7 @@ class Port final : public LinkTransport {
   }
   void send(LinkId link, FrameType type, std::initializer_list<ByteView> parts) override;
   std::size_t unsent_bytes(LinkId link) const override;
+  std::chrono::milliseconds silent_for(LinkId link) const override;
   void close(LinkId link, const std::string& reason) override { network_.close(*this, link, reason); }
   /// The end of the turn.
   void flush() { network_.flush(*this); }

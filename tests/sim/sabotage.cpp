@@ -22,6 +22,7 @@ std::string_view name_of(Sabotage sabotage) {
     case Sabotage::forget_session: return "forget_session";
     case Sabotage::swallow_pubacks: return "swallow_pubacks";
     case Sabotage::corrupt_start: return "corrupt_start";
+    case Sabotage::forget_wills: return "forget_wills";
   }
   return "?";
 }
@@ -52,7 +53,7 @@ bool World::arrive(HomeIndex from, HomeIndex to, FrameType type, ByteView body) 
   const auto deliver = [this, to, messages] {
     Home& home = *homes[to];
     if (!home.running()) return;
-    for (const auto& message : messages) home.core().broker().deliver(message);
+    for (const auto& message : messages) home.core().broker().deliver(message, Origin::log);
     home.touch();
   };
   if (swaps)
@@ -79,6 +80,11 @@ void World::sabotage_one() {
       return;
     case Sabotage::forget_session:
       return while_down([](Disk::Image& image) { image[static_cast<std::size_t>(Table::session)].clear(); });
+    case Sabotage::forget_wills:
+      return while_down([](Disk::Image& image) {
+        std::erase_if(image[static_cast<std::size_t>(Table::retained)],
+                      [](const auto& row) { return row.first.at(0) == 1; });
+      });
     case Sabotage::corrupt_start:
       return while_down([](Disk::Image& image) {
         auto& blocks = image[static_cast<std::size_t>(Table::block)];
@@ -131,7 +137,7 @@ void World::sabotage_one() {
             message->topic = std::string(local_name(filter.filter, client->home().handle));
             std::ranges::replace(message->topic, '#', 'x');
             std::ranges::replace(message->topic, '+', 'x');
-            client->home().core().broker().deliver(std::make_shared<Message>(*message));
+            client->home().core().broker().deliver(std::make_shared<Message>(*message), Origin::log);
             client->home().touch();
           }
       return;

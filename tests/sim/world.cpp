@@ -115,6 +115,8 @@ void World::draw_climate() {
   climate_.skewed_clocks = !gentle && chance.percent(40);
   climate_.nats = !gentle && chance.percent(30);
   climate_.large_percent = !gentle && chance.percent(10) ? 10 : 0;
+  // Of some worlds, so that the others stay what they were before there were wills.
+  climate_.wills = options.sabotage == Sabotage::forget_wills || (!gentle && options.seed % 5 == 0);
   if (options.hours > 0) {
     // As many faults as in some minutes, so that between them time runs out for what has an end: leases, retention, pauses.
     const Time trouble = std::chrono::hours(options.hours);
@@ -219,6 +221,7 @@ void World::add_clients(Home& home) {
     Client& publisher = make(fmt::format("p{}", left));
     for (const char* topic : {"pub/{}/a", "pub/{}/b", "pub/private/{}/SECRET", "home/{}/SECRET"})
       topics_.push_back({fmt::format(fmt::runtime(topic), publisher.profile.id), &publisher});
+    if (climate_.wills) publisher.leave_wills_on(fmt::format("pub/{}/will", publisher.profile.id));
     begin(publisher);
   }
   for (std::int64_t left = chance.between(1, 3); left > 0; --left) {
@@ -264,6 +267,10 @@ Report World::run() {
   }
   checker.check_missing();
   check_retained();
+  if (climate_.wills) {
+    check_wills();
+    if (options.sabotage == Sabotage::none && calm()) end_a_gateway();
+  }
   return report();
 }
 
@@ -387,6 +394,7 @@ void World::after_tick(Home& home) {
   for (const auto& fork : core.overlay().ledger_sync().forks())
     checker.fail(Invariant::ledger, fmt::format("@{} was shown another block {}", home.handle, fork.height()));
   check_bounds(home);
+  if (climate_.wills) watch_wills(home);
 }
 
 void World::after_turn(Home& home) {

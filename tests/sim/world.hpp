@@ -34,6 +34,7 @@ enum class Sabotage {
   forget_session,   ///< a session's row vanishes from a disk that acknowledged it
   swallow_pubacks,  ///< a client's publishes are never acknowledged
   corrupt_start,    ///< a disk that was never faulty is corrupt
+  forget_wills,     ///< the wills that a reader knew vanish from its disk
 };
 
 struct Options {
@@ -98,6 +99,7 @@ class World {
     Time every = 400ms;  ///< one a …
     bool crashes = true, power_cuts = true, partitions = true, link_breaks = true, full_disks = false,
          slow_disks = false, bit_flips = false, backups = false, skewed_clocks = false, nats = false;
+    bool wills = false;  ///< publishers leave them
     std::size_t publishes = 200, large_percent = 0;
   };
   struct Topic {
@@ -118,6 +120,12 @@ class World {
   bool calm();
   bool reachable(HomeIndex reader, HomeIndex owner) const;
   void check_retained();
+  /// Whether somebody at this home reads that topic of the owner, and would hear of everything on it.
+  bool hears(Home& reader, const Home& owner, const std::string& topic) const;
+  void watch_wills(Home& home);
+  void check_wills();
+  /// A whole gateway goes at last: its clients' wills reach who reads them.
+  void end_a_gateway();
   void check_bounds(Home& home);
   void sabotage_one();
   std::set<SubscriberIndex> subscribers_in_force(const Checker::Published& message) const;
@@ -141,6 +149,8 @@ class World {
   std::map<std::pair<HomeIndex, std::string>, Force> forces_;
   std::map<HomeIndex, std::uint64_t> heights_seen_;
   std::set<std::pair<HomeIndex, HomeIndex>> undiallable_;
+  std::map<std::pair<HomeIndex, HomeIndex>, Time> heard_;  ///< when a reader could last hear an owner over its own link
+  std::set<std::pair<HomeIndex, WillKey>> derived_;        ///< that a reader says it has
 };
 
 std::string_view name_of(Sabotage sabotage);

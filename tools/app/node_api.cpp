@@ -167,6 +167,7 @@ Result<Json> Node::status() const {
                       {"durable_records", channel.durable_records},
                       {"durable_batches", channel.durable_batches},
                       {"live_records", channel.live_records},
+                      {"wills", core_->overlay().wills().use(channel.id).count},
                       {"log_bytes", channel.log_bytes}});
   for (const auto& channel : remote)
     subscribed.push_back({{"handle", channel.handle},
@@ -177,6 +178,7 @@ Result<Json> Node::status() const {
                           {"durable_records", channel.durable_records},
                           {"durable_lost", channel.durable_lost},
                           {"live_records", channel.live_records},
+                          {"wills", core_->overlay().wills().use(channel.id).count},
                           {"live_lost", channel.live_lost}});
   for (const auto& [event, count] : core_->overlay().counters()) events[event] = count;
   for (const auto& server : http_) http.push_back(server->address());
