@@ -14,7 +14,8 @@ std::size_t cost_of(const Message& will) { return 2 * (message_bytes(will) + lim
 }  // namespace
 
 Bytes OwnChannels::meta_wills(const ChannelId& channel) {
-  Bytes key = to_bytes("wills/");
+  Bytes key;
+  append(key, as_bytes("wills/"));
   append(key, channel);
   return key;
 }
