@@ -315,23 +315,28 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
   save_state(*session);
 }
 
+static std::shared_ptr<Message> message_of(const Will& will, std::string_view own_handle, Monotonic now) {
+  auto message = std::make_shared<Message>();
+  message->topic = local_name(will.topic, own_handle);
+  message->payload = will.payload;
+  message->qos = will.qos;
+  message->retain = will.retain;
+  message->properties = will.properties;
+  message->received = now;
+  return message;
+}
+
 void Broker::publish_will(Session& session) {
   session.will_due.reset();
   if (!session.will) return;
-  Will will = *std::exchange(session.will, nullptr);
+  const auto will = std::exchange(session.will, nullptr);
   save_state(session);
-  auto message = std::make_shared<Message>();
-  message->topic = local_name(will.topic, config_.own_handle);
-  message->payload = std::move(will.payload);
-  message->qos = will.qos;
-  message->retain = will.retain;
-  message->properties = std::move(will.properties);
-  message->received = clock_.monotonic();
+  const auto message = message_of(*will, config_.own_handle, clock_.monotonic());
   const auto outcome =
       check_topic(message->topic) ? publish(message, &session, Kind::will) : Outcome{Reason::topic_name_invalid, 0};
   forget_will(session);
   if (is_failure(outcome.reason))
-    spdlog::debug("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will.topic,
+    spdlog::debug("mqtt: the will of {} to '{}' was not published (reason {:#x})", session.client_id, will->topic,
                   static_cast<int>(outcome.reason));
 }
 
@@ -344,16 +349,9 @@ void Broker::forget_will(Session& session) {
 void Broker::announce_will(Session& session) {
   if (!session.will || !check_topic(session.will->topic)) return;
   const Will& will = *session.will;
-  auto message = std::make_shared<Message>();
-  message->topic = local_name(will.topic, config_.own_handle);
-  if (message->topic.starts_with('@') || message->topic.starts_with('$') ||
-      !may(session, Access::publish, message->topic))
-    return;
-  message->payload = will.payload;
-  message->qos = will.qos;
-  message->retain = will.retain;
-  message->properties = will.properties;
-  message->received = clock_.monotonic();
+  const auto topic = local_name(will.topic, config_.own_handle);
+  if (topic.starts_with('@') || topic.starts_with('$') || !may(session, Access::publish, topic)) return;
+  const auto message = message_of(will, config_.own_handle, clock_.monotonic());
   // The end of the session is the latest time (MQTT 5.0 section 3.1.3.2.2).
   overlay_.set_will(session.will_number, message, std::min(will.delay_seconds, session.expiry_seconds));
 }

@@ -112,6 +112,13 @@ Bytes token_bytes(const Registration& what) {
   return bytes;
 }
 
+static RegisterBody register_body(const Registration& what) {
+  RegisterBody body;
+  body.what = what;
+  std::ranges::sort(body.what.nodes);
+  return body;
+}
+
 static Bytes sign_register(RegisterBody body, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
                            std::vector<KeyPair> signers) {
   signers.push_back(owner);
@@ -120,9 +127,7 @@ static Bytes sign_register(RegisterBody body, const NetworkId& network, const Ch
 
 Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
                     const std::vector<KeyPair>& node_keys, const Invite* invite) {
-  RegisterBody body;
-  body.what = what;
-  std::ranges::sort(body.what.nodes);
+  RegisterBody body = register_body(what);
   if (invite) {
     body.grant = invite->grant;
     body.token_signature = KeyPair::from_seed(invite->token_seed).sign("token", network, token_bytes(body.what));
@@ -132,9 +137,7 @@ Bytes make_register(const Registration& what, const NetworkId& network, const Ch
 
 Bytes make_register(const Registration& what, const NetworkId& network, const Checkpoint& recent, const KeyPair& owner,
                     const std::vector<KeyPair>& node_keys, std::uint64_t stamp) {
-  RegisterBody body;
-  body.what = what;
-  std::ranges::sort(body.what.nodes);
+  RegisterBody body = register_body(what);
   body.stamp = stamp;
   return sign_register(std::move(body), network, recent, owner, node_keys);
 }

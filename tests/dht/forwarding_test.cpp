@@ -70,6 +70,20 @@ struct Forwarding : testing::Test {
     world.let_meet(bob, carol);
     world.pass(60s);  // who is not waited for is dialled about every 30 s
   }
+  void restart_an_hour_ahead() {
+    alice.clock->ahead_ms = 3'600'000;
+    world.kill(alice);
+    world.start(alice);
+    settle();
+  }
+  /// On a machine whose clock is right.
+  void go_back_to(const MemoryStore::Image& backup) {
+    world.kill(alice);
+    alice.clock->ahead_ms = 0;
+    alice.store = std::make_unique<MemoryStore>(backup);
+    world.start(alice);
+    settle();
+  }
   ChannelId channel() { return alice.overlay->own().status().at(0).id; }
   static std::vector<std::string> take(Home& home) {
     auto out = home.broker->texts();
@@ -599,17 +613,9 @@ TEST_F(Forwarding, WritesALifeThatReadersTakeForTheLaterOneWhateverTheClock) {
   world.subscribe_durably(bob, "@alice/sensors/#");
   settle();
   const MemoryStore::Image backup = alice.store->image();
-  alice.clock->ahead_ms = 3'600'000;
-  world.kill(alice);
-  world.start(alice);
-  settle();
+  restart_an_hour_ahead();
   publish("1");
-  // Back to the backup, on a machine whose clock is right.
-  world.kill(alice);
-  alice.clock->ahead_ms = 0;
-  alice.store = std::make_unique<MemoryStore>(backup);
-  world.start(alice);
-  settle();
+  go_back_to(backup);
   take(bob);
   publish("2");
   EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2"));
@@ -619,16 +625,8 @@ TEST_F(Forwarding, ListsItsSharesAboveWhatReadersKnowWhateverTheClock) {
   world.subscribe_durably(bob, "@alice/#");
   settle();
   const MemoryStore::Image backup = alice.store->image();
-  alice.clock->ahead_ms = 3'600'000;
-  world.kill(alice);
-  world.start(alice);
-  settle();
-  // Back to the backup, on a machine whose clock is right.
-  world.kill(alice);
-  alice.clock->ahead_ms = 0;
-  alice.store = std::make_unique<MemoryStore>(backup);
-  world.start(alice);
-  settle();
+  restart_an_hour_ahead();
+  go_back_to(backup);
   ASSERT_TRUE(alice.overlay->own().add("lamps/#", Preset::public_));
   settle();
   ASSERT_NE(bob.overlay->remote().catalogue_of("alice"), nullptr);
