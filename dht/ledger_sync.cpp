@@ -22,7 +22,7 @@ constexpr std::size_t double_votes_max = 100;
 }  // namespace
 
 LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed,
-                       const CatchUpBounds& catch_up)
+                       const CatchUpBounds& catch_up, bool archive, const HistoryBounds& history)
     : context_(context),
       key_(witness),
       changed_(std::move(changed)),
@@ -41,9 +41,11 @@ LedgerSync::LedgerSync(OverlayContext& context, const KeyPair* witness, std::fun
       catch_up_(context, catch_up, peers_,
                 LedgerCatchUp::Calls{[this](LinkId link) {
                                        head_moved({});
+                                       history_.load();
                                        ask(link, context_.ledger.head().height + 1);
                                      },
-                                     [this](LinkId link) { ask(link, context_.ledger.head().height + 1); }}) {
+                                     [this](LinkId link) { ask(link, context_.ledger.head().height + 1); }}),
+      history_(context, peers_, LedgerHistory::Keeping{archive, [this] { return is_or_becomes_witness(); }, history}) {
   if (!witness) return;
   witness_.emplace(
       context_, *witness, pool_,
@@ -62,6 +64,7 @@ void LedgerSync::load() {
   forks_.load();
   if (witness_) witness_->load();
   succession_.load();
+  history_.load();
 }
 
 bool LedgerSync::is_witness() const {
@@ -104,17 +107,27 @@ void LedgerSync::find_witnesses() {
   }
 }
 
-std::set<NodeId> LedgerSync::wanted() const {
+bool LedgerSync::is_or_becomes_witness() const {
   const auto all = present_and_coming(context_.ledger);
+  return key_ && std::ranges::find(all, key_->public_key(), &Witness::key) != all.end();
+}
+
+std::set<NodeId> LedgerSync::wanted() const {
+  auto out = wanted_for_blocks();
+  out.merge(history_.wanted());
+  return out;
+}
+
+std::set<NodeId> LedgerSync::wanted_for_blocks() const {
   std::set<NodeId> out;
-  if (!key_ || std::ranges::find(all, key_->public_key(), &Witness::key) == all.end()) {
+  if (!is_or_becomes_witness()) {
     if (pool_.empty() || witnesses_.size() >= enough_witnesses()) return out;
     auto nodes = witnesses_to_dial();
     // Twice as many as it takes, as a third may be away; each node begins with others.
     nodes.resize(std::min(nodes.size(), 2 * enough_witnesses()));
     return {nodes.begin(), nodes.end()};
   }
-  for (const auto& [key, node] : all)
+  for (const auto& [key, node] : present_and_coming(context_.ledger))
     if (node != NodeId{} && node != context_.self()) out.insert(node);
   return out;
 }
@@ -135,6 +148,7 @@ void LedgerSync::accuse() {
 void LedgerSync::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind) {
   if (kind != LinkClass::member) return;
   members_[link] = {peer, (hello.features & feature_witness) != 0};
+  history_.link_up(link, peer);
   succession_.link_up(link);
   find_witnesses();
   on_head(link, hello.checkpoint);
@@ -146,6 +160,7 @@ void LedgerSync::link_down(LinkId link) {
   peers_.erase(link);
   asked_.erase(link);
   catch_up_.link_down(link);
+  history_.link_down(link);
   members_.erase(link);
   witnesses_.erase(link);
   if (witness_) witness_->link_down(link);
@@ -181,7 +196,9 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
     case FrameType::entries:
       return with(wire::decode_entries(body), [&](const auto& entries) { on_entries(link, entries); });
     case FrameType::ledger_ask: return catch_up_.on_ask(link, body);
-    case FrameType::ledger_part: return catch_up_.on_part(link, body), true;
+    case FrameType::ledger_part:
+      if (!history_.on_part(link, body)) catch_up_.on_part(link, body);
+      return true;
     case FrameType::proposal:
       if (witness_) witness_->on_proposal(link, body);
       return true;
@@ -395,6 +412,7 @@ void LedgerSync::tick() {
   forks_.tick();
   succession_.tick();
   catch_up_.tick();
+  history_.tick(catch_up_.step().empty());
   if (!accusations_.empty()) accuse();
   const auto over =
       witness ? fmt::format("the witnesses did not agree within 20 s ({}); the entry stays with them", status().text())

@@ -14,6 +14,7 @@
 #include "dht/entry_pool.hpp"
 #include "dht/fork_watch.hpp"
 #include "dht/ledger_catch_up.hpp"
+#include "dht/ledger_history.hpp"
 #include "dht/submit_rate.hpp"
 #include "dht/succession_sync.hpp"
 #include "dht/wire.hpp"
@@ -23,9 +24,10 @@ namespace diot {
 
 class LedgerSync {
  public:
-  /// `witness`: the key with which this node decides blocks, if it is or was one of the network's witnesses.
+  /// `witness`: the key with which this node decides blocks, if it is or was one of the network's witnesses. `archive`: it
+  /// keeps every block, as witnesses do.
   LedgerSync(OverlayContext& context, const KeyPair* witness, std::function<void()> changed,
-             const CatchUpBounds& catch_up = {});
+             const CatchUpBounds& catch_up = {}, bool archive = false, const HistoryBounds& history = {});
   /// Reads what a witness remembers.
   void load();
 
@@ -45,7 +47,7 @@ class LedgerSync {
   void tick();
 
   /// Nodes to be linked to: for a witness the other ones'; for others some of them while an entry is on its way and fewer
-  /// links lead to witnesses than it takes.
+  /// links lead to witnesses than it takes. And those that have to do with the old blocks here.
   std::set<NodeId> wanted() const;
   /// The newest block that is on disk: what others may be told.
   const Checkpoint& durable_head() const { return durable_head_; }
@@ -58,6 +60,8 @@ class LedgerSync {
   Result<const SuccessionSync::Pending*> succeed(ByteView entry) { return succession_.take(entry); }
   const std::map<Hash, SuccessionSync::Pending>& successions() const { return succession_.pending(); }
   const Cosignatures& cosignatures() const { return cosignatures_; }
+  LedgerHistory& history() { return history_; }
+  const LedgerHistory& history() const { return history_; }
 
   /// How the next block comes about, for people.
   struct Status {
@@ -92,6 +96,8 @@ class LedgerSync {
   void find_witnesses();
   std::size_t enough_witnesses() const;
   std::vector<NodeId> witnesses_to_dial() const;
+  std::set<NodeId> wanted_for_blocks() const;
+  bool is_or_becomes_witness() const;
   void blame(const DoubleVote& evidence);
   void accuse();
   void on_head(LinkId link, const Checkpoint& head);
@@ -135,6 +141,7 @@ class LedgerSync {
   SubmitRate rate_;
   std::map<LinkId, Checkpoint> peers_;
   LedgerCatchUp catch_up_;
+  LedgerHistory history_;
   std::map<LinkId, Member> members_;
   std::set<LinkId> witnesses_;         ///< links to nodes that are witnesses, or will be
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way

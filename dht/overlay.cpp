@@ -57,7 +57,8 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
       own_(context_, logs_),
       remote_(context_, logs_),
       ledger_sync_(
-          context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }, config_.catch_up),
+          context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }, config_.catch_up,
+          config_.archive, config_.history),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
   logs_.on_damage = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {

@@ -33,6 +33,8 @@ struct OverlayConfig {
   DhtKey dht_key;
   std::optional<KeyPair> witness;
   CatchUpBounds catch_up = {};
+  bool archive = false;  ///< keep every block of the ledger, not this node's share of the old ones
+  HistoryBounds history = {};
 };
 
 class Overlay final : public OverlayPort, public LinkEvents {

@@ -1,12 +1,14 @@
 #include "core/ledger/parts.hpp"
 
+#include <limits>
+
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
 
 namespace diot {
 
 // The numbers of a question and of its answer.
-enum : std::uint8_t { headers_part = 1, state_part, log_part, blocks_part };
+enum : std::uint8_t { headers_part = 1, state_part, log_part, blocks_part, holdings_part };
 
 namespace {
 
@@ -87,6 +89,9 @@ Bytes encode_ask(const LedgerAsk& ask) {
     Bytes operator()(const BlocksAsk& blocks) const {
       return packed(blocks_part, 1, [&](PackWriter& out) { out.uint(blocks.from); });
     }
+    Bytes operator()(const HoldingsAsk&) const {
+      return packed(holdings_part, 0, [](PackWriter&) {});
+    }
   };
   return std::visit(Encode{}, ask);
 }
@@ -94,8 +99,8 @@ Bytes encode_ask(const LedgerAsk& ask) {
 std::optional<LedgerAsk> decode_ask(ByteView bytes) {
   PackReader in(bytes, 128);
   const auto elements = in.array(3);
-  const auto kind = in.uint(blocks_part);
-  if (!in.ok() || elements != (kind == log_part ? 3u : 2u)) return std::nullopt;
+  const auto kind = in.uint(holdings_part);
+  if (!in.ok() || elements != (kind == log_part ? 3u : kind == holdings_part ? 1u : 2u)) return std::nullopt;
   LedgerAsk out;
   bool good = true;
   if (kind == headers_part) {
@@ -117,6 +122,8 @@ std::optional<LedgerAsk> decode_ask(ByteView bytes) {
     out = log;
   } else if (kind == blocks_part) {
     out = BlocksAsk{in.uint()};
+  } else if (kind == holdings_part) {
+    out = HoldingsAsk{};
   } else {
     return std::nullopt;
   }
@@ -158,6 +165,16 @@ Bytes encode_part(const LedgerPart& part) {
     Bytes operator()(const BlocksPart& blocks) const {
       return packed(blocks_part, 1, [&](PackWriter& out) { write_block_entries(out, blocks.blocks); });
     }
+    Bytes operator()(const HoldingsPart& holdings) const {
+      return packed(holdings_part, 1, [&](PackWriter& out) {
+        out.array(holdings.blocks.size());
+        for (const auto& range : holdings.blocks) {
+          out.array(2);
+          out.uint(range.from);
+          out.uint(range.to);
+        }
+      });
+    }
   };
   return std::visit(Encode{}, part);
 }
@@ -165,7 +182,7 @@ Bytes encode_part(const LedgerPart& part) {
 std::optional<LedgerPart> decode_part(ByteView bytes) {
   PackReader in(bytes, values_max);
   const auto elements = in.array(3);
-  const auto kind = in.uint(blocks_part);
+  const auto kind = in.uint(holdings_part);
   if (!in.ok() || elements != (kind == headers_part ? 3u : 2u)) return std::nullopt;
   LedgerPart out;
   bool good = true;
@@ -209,6 +226,16 @@ std::optional<LedgerPart> decode_part(ByteView bytes) {
     for (auto left = in.array(limits::block_entries_max); left > 0 && in.ok(); --left)
       blocks.blocks.push_back(to_bytes(in.bin(limits::block_bytes_max)));
     out = std::move(blocks);
+  } else if (kind == holdings_part) {
+    HoldingsPart holdings;
+    std::uint64_t least = 1;
+    for (auto left = in.array(limits::ranges_per_part_max); left > 0 && in.ok() && good; --left) {
+      in.array_of(2);
+      const auto& range = holdings.blocks.emplace_back(BlockRange{in.uint(), in.uint()});
+      good = range.from >= least && range.to >= range.from && range.to < std::numeric_limits<std::uint64_t>::max() - 1;
+      least = range.to + 2;
+    }
+    out = std::move(holdings);
   } else {
     return std::nullopt;
   }

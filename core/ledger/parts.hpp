@@ -20,6 +20,7 @@ inline constexpr std::size_t records_bytes_max = 256 << 10;  ///< … or record
 inline constexpr std::size_t records_per_place_max = 512;
 inline constexpr std::size_t places_per_ask_max = 16;
 inline constexpr std::size_t hashes_per_part_max = 8192;
+inline constexpr std::size_t ranges_per_part_max = 256;
 }  // namespace limits
 /// The levels by which an answer goes down a map that is too large for it.
 inline constexpr std::uint32_t part_levels = 4;
@@ -44,7 +45,15 @@ struct LogAsk {
 struct BlocksAsk {
   std::uint64_t from = 0;
 };
-using LedgerAsk = std::variant<HeadersAsk, StateAsk, LogAsk, BlocksAsk>;
+/// Which blocks the other one has on its disk.
+struct HoldingsAsk {};
+using LedgerAsk = std::variant<HeadersAsk, StateAsk, LogAsk, BlocksAsk, HoldingsAsk>;
+
+/// Heights of blocks, both included.
+struct BlockRange {
+  std::uint64_t from = 0, to = 0;
+  bool operator==(const BlockRange&) const = default;
+};
 
 struct HeadersPart {
   bool more = false;  ///< there are further ones
@@ -62,7 +71,10 @@ struct LogPart {
 struct BlocksPart {
   std::vector<Bytes> blocks;
 };
-using LedgerPart = std::variant<HeadersPart, StatePart, LogPart, BlocksPart>;
+struct HoldingsPart {
+  std::vector<BlockRange> blocks;  ///< ascending, with gaps between them; the newest ones if there are too many
+};
+using LedgerPart = std::variant<HeadersPart, StatePart, LogPart, BlocksPart, HoldingsPart>;
 
 Bytes encode_ask(const LedgerAsk& ask);
 std::optional<LedgerAsk> decode_ask(ByteView bytes);

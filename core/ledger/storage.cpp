@@ -18,6 +18,7 @@ Bytes header_key(std::uint64_t height) {
 }
 Bytes record_key(std::string_view name) { return to_bytes(std::string(record_prefix).append(name)); }
 Bytes base_key() { return to_bytes("ledger/base"); }
+Bytes missing_key() { return to_bytes("ledger/missing"); }
 
 namespace {
 
@@ -172,27 +173,185 @@ Result<std::uint64_t> stored_base(Store& store) {
   return read_base(store).map([](const std::optional<Base>& base) { return base ? base->height : 0; });
 }
 
-Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store) {
+Result<std::vector<BlockRange>> stored_missing(Store& store) {
+  const auto row = store.get(Table::meta, missing_key());
+  if (!row) return tl::unexpected(row.error());
+  std::vector<BlockRange> out;
+  if (!*row) return out;
+  ByteReader in(**row);
+  const auto version = in.u8();
+  while (in.ok() && !in.rest().empty()) {
+    const auto from = in.u64(), to = in.u64();
+    out.push_back({from, to});
+  }
+  if (!in.ok() || version != 1) return fail(Errc::corrupt, "which blocks are missing on this disk is not readable");
+  return out;
+}
+
+void store_missing(const std::vector<BlockRange>& missing, Store& store) {
+  if (missing.empty()) return store.erase(Table::meta, missing_key());
+  Bytes bytes;
+  ByteWriter out(bytes);
+  out.u8(1);
+  for (const auto& [from, to] : missing) {
+    out.u64(from);
+    out.u64(to);
+  }
+  store.put(Table::meta, missing_key(), std::move(bytes));
+}
+
+std::vector<BlockRange> without(const std::vector<BlockRange>& missing, std::uint64_t height) {
+  std::vector<BlockRange> out;
+  std::uint64_t next = 1;
+  for (const auto& [from, to] : missing) {
+    if (from > next) out.push_back({next, from - 1});
+    next = to + 1;
+  }
+  if (next <= height) out.push_back({next, height});
+  return out;
+}
+
+static constexpr std::string_view rest_prefix = "ledger/rest/";
+static Bytes rest_key(std::uint64_t entries) {
+  Bytes key = to_bytes(rest_prefix);
+  ByteWriter(key).u64(entries);
+  return key;
+}
+void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& store) {
+  if (rest.empty()) return;
+  Bytes bytes;
+  for (const auto& hash : rest) append(bytes, hash);
+  store.put(Table::meta, rest_key(entries), std::move(bytes));
+}
+/// Of the leaf hashes from `begin` on, where a tile begins, up to `entries` as many as are kept.
+static std::vector<Hash> stored_rest(std::uint64_t begin, std::uint64_t entries, Store& store) {
+  std::vector<Hash> out;
+  const auto longest = [&](ByteView key, ByteView value) {
+    ByteReader number(key.subspan(rest_prefix.size()));
+    if (value.size() != (number.u64() - begin) * Hash::size) return true;
+    out.clear();
+    for (ByteReader in(value); in.ok() && !in.rest().empty();) out.push_back(in.id<Hash>());
+    return true;
+  };
+  if (!store.scan(Table::meta, rest_key(begin), rest_key(entries + 1), longest, {})) out.clear();
+  return out;
+}
+
+std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store) {
+  // They stand in the blocks around; before the first ones of these that are here, in what was kept for them.
+  const auto full = entries / tile_width, begin = full * tile_width;
+  auto rest = stored_rest(begin, entries, store);
+  if (const auto base = read_base(store); base && *base && (*base)->log.full.size() == full) {
+    auto of_base = (*base)->log.rest;
+    of_base.resize(std::min<std::size_t>(of_base.size(), entries - begin));
+    if (of_base.size() > rest.size()) rest = std::move(of_base);
+  }
+  const auto& blocks = ledger.blocks();
+  for (auto next = begin + rest.size(); next < entries;) {
+    const auto with_next = std::ranges::upper_bound(blocks, next, {}, &PastBlock::entries);
+    const auto row = store.get(Table::block, block_key(static_cast<std::uint64_t>(with_next - blocks.begin())));
+    const auto block = row && *row ? decode_block(**row) : fail(Errc::not_found, "it is not here");
+    auto at = next - std::prev(with_next)->entries;
+    if (!block || block->hash != with_next->hash || at >= block->entries.size()) break;
+    for (; at < block->entries.size() && next < entries; ++at, ++next) rest.push_back(merkle_leaf(block->entries[at]));
+  }
+  return rest;
+}
+
+/// The headers of the blocks behind the stored base up to this one, which are here.
+static Result<void> store_headers(std::uint64_t last, const Ledger& ledger, Store& store) {
   const auto base = stored_base(store);
   if (!base) return tl::unexpected(base.error());
-  // Headers of the blocks that are here; those behind them were put when they came.
   std::uint64_t next = *base + 1;
-  const auto last = from.head().height;
   if (next <= last) {
     auto scanned = each_block(store, next, [&](ByteView bytes) {
       const auto block = decode_block(bytes);
-      if (block) store.put(Table::meta, header_key(next++), encode_link(link_of(*block, from)));
+      if (block) store.put(Table::meta, header_key(next++), encode_link(link_of(*block, ledger)));
       return block && next <= last;
     });
     if (!scanned) return scanned;
   }
   if (next <= last) return fail(Errc::corrupt, fmt::format("block {} is not on this disk", next));
+  return {};
+}
+
+static void erase_records(Store& store) {
   store.erase_range(Table::meta, as_bytes(record_prefix), after_prefix(as_bytes(record_prefix)));
-  for (const auto& record : snapshot.records) store.put(Table::meta, record_key(record.name), encode_row(record));
+}
+static void store_record(const NamedRecord& record, Store& store) {
+  store.put(Table::meta, record_key(record.name), encode_row(record));
+}
+
+Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store) {
+  auto missing = stored_missing(store);
+  if (!missing) return tl::unexpected(missing.error());
+  // Those of the blocks behind were put when they came.
+  const auto last = from.head().height;
+  if (auto stored = store_headers(last, from, store); !stored) return stored;
+  erase_records(store);
+  for (const auto& record : snapshot.records) store_record(record, store);
   const auto height = snapshot.chain.height();
   store.put(Table::meta, base_key(), encode_base({height, snapshot.log}));
   auto at = height + 1 - snapshot.window.size();
+  std::erase_if(*missing, [&](const BlockRange& range) { return range.to > last; });  // of a home that was given up
+  if (last + 1 < at) missing->push_back({last + 1, at - 1});
+  store_missing(*missing, store);
+  store_rest(snapshot.log.size(), snapshot.log.rest, store);
   for (const auto& block : snapshot.window) store.put(Table::block, block_key(at++), block);
+  return {};
+}
+
+Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<BlockRange>& missing, const Ledger& ledger,
+                         Store& store) {
+  const auto& blocks = ledger.blocks();
+  const auto first_kept = window_start(blocks);
+  // What lies before a range that stays, so that it can be judged by whoever gets it from here.
+  std::map<std::uint64_t, std::vector<Hash>> rests;
+  LogTiles log;
+  const auto need_rest = [&](std::uint64_t entries) -> Result<void> {
+    auto rest = rest_of_log(entries, ledger, store);
+    if (rest.size() != entries % tile_width)
+      return fail(Errc::corrupt, fmt::format("the entries up to number {} are not readable here", entries));
+    rests[entries] = std::move(rest);
+    return {};
+  };
+  for (const auto& range : missing) (void)need_rest(blocks[range.to].entries);
+  for (const auto& range : ranges) {
+    expect(range.from > 0 && range.from <= range.to && range.to < first_kept, "only old blocks are dropped");
+    if (auto good = need_rest(blocks[range.to].entries); !good) return good;
+  }
+  const auto entries = blocks[first_kept - 1].entries;
+  if (auto good = need_rest(entries); !good) return good;
+  log.full.assign(ledger.tiles().begin(), ledger.tiles().begin() + static_cast<std::ptrdiff_t>(entries / tile_width));
+  log.rest = rests[entries];
+
+  const auto head = ledger.head().height;
+  if (auto stored = store_headers(head, ledger, store); !stored) return stored;
+  erase_records(store);
+  ledger.map().each({}, [&](const Hash&, const std::string& name) {
+    store_record(record_of(ledger, name), store);
+    return true;
+  });
+  store.put(Table::meta, base_key(), encode_base({head, std::move(log)}));
+  for (const auto& [from, to] : ranges) {
+    store.erase_range(Table::block, block_key(from), block_key(to + 1));
+    missing.push_back({from, to});
+  }
+  std::ranges::sort(missing, {}, &BlockRange::from);
+  std::vector<BlockRange> joined;
+  for (const auto& range : missing) {
+    if (!joined.empty() && joined.back().to + 1 >= range.from)
+      joined.back().to = std::max(joined.back().to, range.to);
+    else
+      joined.push_back(range);
+  }
+  missing = std::move(joined);
+  store_missing(missing, store);
+  for (const auto& [from, to] : missing)
+    store.erase_range(Table::meta, rest_key(blocks[from - 1].entries), rest_key(blocks[to].entries));
+  for (const auto& [at, rest] : rests)
+    if (std::ranges::any_of(missing, [&](const BlockRange& range) { return blocks[range.to].entries == at; }))
+      store_rest(at, rest, store);
   return {};
 }
 
@@ -293,21 +452,7 @@ LogPart answer(const LogAsk& ask, const Ledger& ledger, Store& store) {
   for (auto at = ask.from; at < full && out.hashes.size() < limits::hashes_per_part_max; ++at)
     out.hashes.push_back(ledger.tiles()[at]);
   if (out.hashes.size() == limits::hashes_per_part_max || ask.from > full + tile_width) return out;
-  // The rest stands in the blocks around; before the first ones that are here, in what the snapshot began with.
-  std::vector<Hash> rest;
-  const auto begin = full * tile_width;
-  if (const auto base = read_base(store); base && *base && (*base)->log.full.size() == full) rest = (*base)->log.rest;
-  rest.resize(std::min<std::size_t>(rest.size(), ask.entries - begin));
-  const auto& blocks = ledger.blocks();
-  for (auto next = begin + rest.size(); next < ask.entries;) {
-    const auto with_next = std::ranges::upper_bound(blocks, next, {}, &PastBlock::entries);
-    const auto row = store.get(Table::block, block_key(static_cast<std::uint64_t>(with_next - blocks.begin())));
-    const auto block = row && *row ? decode_block(**row) : fail(Errc::not_found, "it is not here");
-    auto at = next - std::prev(with_next)->entries;
-    if (!block || block->hash != with_next->hash || at >= block->entries.size()) break;
-    for (; at < block->entries.size() && next < ask.entries; ++at, ++next)
-      rest.push_back(merkle_leaf(block->entries[at]));
-  }
+  const auto rest = rest_of_log(ask.entries, ledger, store);
   const auto skipped = ask.from > full ? std::min<std::size_t>(ask.from - full, rest.size()) : 0;
   for (auto at = skipped; at < rest.size() && out.hashes.size() < limits::hashes_per_part_max; ++at)
     out.hashes.push_back(rest[at]);
@@ -331,7 +476,11 @@ LedgerPart answer_ask(const LedgerAsk& ask, const Ledger& ledger, Store& store) 
   if (const auto* headers = std::get_if<HeadersAsk>(&ask)) return answer(*headers, ledger, store);
   if (const auto* state = std::get_if<StateAsk>(&ask)) return answer(*state, ledger);
   if (const auto* log = std::get_if<LogAsk>(&ask)) return answer(*log, ledger, store);
-  return answer(std::get<BlocksAsk>(ask), store);
+  if (const auto* blocks = std::get_if<BlocksAsk>(&ask)) return answer(*blocks, store);
+  auto held = without(stored_missing(store).value_or(std::vector<BlockRange>()), ledger.head().height);
+  if (held.size() > limits::ranges_per_part_max)
+    held.erase(held.begin(), held.end() - static_cast<std::ptrdiff_t>(limits::ranges_per_part_max));
+  return HoldingsPart{std::move(held)};
 }
 
 }  // namespace diot

@@ -22,16 +22,29 @@ inline Bytes block_key(std::uint64_t height) {
   ByteWriter(key).u64(height);
   return key;
 }
-/// Keys of Table::meta: of a link of the chain of headers, of a record of the snapshot by its name, and of where that is.
+/// Keys of Table::meta: of a link of the chain of headers, of a record of the snapshot by its name, of where that is, and of
+/// the blocks that are not here.
 Bytes header_key(std::uint64_t height);
 Bytes record_key(std::string_view name);
 Bytes base_key();
+Bytes missing_key();
 
 /// The block of the snapshot that the stored ledger begins with, or 0: it begins with the genesis.
 Result<std::uint64_t> stored_base(Store& store);
+/// The blocks that this disk never had, as a snapshot stood for them; ascending.
+Result<std::vector<BlockRange>> stored_missing(Store& store);
+void store_missing(const std::vector<BlockRange>& missing, Store& store);
+/// Those of so many that are here.
+std::vector<BlockRange> without(const std::vector<BlockRange>& missing, std::uint64_t height);
 /// Makes the snapshot what the stored ledger begins with, in the transaction that is open. `from`: the ledger that is
 /// stored, whose blocks stay.
 Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store);
+
+/// Takes these blocks off this disk, in the open transaction. They lie before the window; what stands for them from now on is
+/// a snapshot of `ledger`, whose blocks are all on this disk, and what `missing` says, with them added. On failure nothing
+/// changes.
+Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<BlockRange>& missing, const Ledger& ledger,
+                         Store& store);
 
 /// The stored ledger: the genesis or a snapshot, and every block behind it replayed. What was judged before it came to
 /// this disk is judged again, but for votes before the snapshot and the work of stamps. Errc::corrupt names the first
@@ -46,6 +59,11 @@ struct StoredReport {
 };
 /// The same with every check that this disk allows: all votes, all stamps.
 Result<Ledger> verify_stored(ByteView genesis, Store& store, StoredReport& report);
+
+/// Of the log with so many entries the leaf hashes behind its last full tile; fewer where their blocks are not here.
+std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store);
+/// Keeps them where their blocks are not.
+void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& store);
 
 /// What is known and stored here of what somebody asks; less than asked for where it is not here.
 LedgerPart answer_ask(const LedgerAsk& ask, const Ledger& ledger, Store& store);

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "core/ledger/history_fetch.hpp"
+#include "core/ledger/placement.hpp"
 #include "core/ledger/snapshot_fetch.hpp"
 #include "core/ledger/storage.hpp"
+#include "core/ledger/verify.hpp"
 #include "core/memory_store.hpp"
 #include "tests/core/ledger_world.hpp"
 
@@ -45,7 +48,18 @@ class LedgerSnapshots : public ::testing::Test {
     commit({world.entry(*ledger, WitnessChangeBody{1, set}, signers)});
     pass(day_ms);
     world.witnesses = four;
-    for (int i = 0; i < 300; ++i) pass(day_ms / 10);
+    for (int i = 0; i < 400; ++i) {
+      if (ledger->entry_count() % tile_width != tile_width - 1) {
+        pass(day_ms / 10);
+        continue;
+      }
+      // Where a tile ends a block goes on into the next one.
+      world.now += day_ms / 10;
+      const auto update = [&](const Home& home) {
+        return make_update(*ledger->handle(home.handle), ledger->network(), ledger->head(), home.owner, {});
+      };
+      commit({update(alice), update(carol)});
+    }
     for (int i = 0; i < 20; ++i) pass(2 * day_ms);
   }
 
@@ -69,6 +83,31 @@ class LedgerSnapshots : public ::testing::Test {
   }
   void run(SnapshotFetch& fetch) {
     while (goes_on(fetch)) ASSERT_EQ(why(fetch.take(answer(fetch.ask()), 0)), "");
+  }
+  /// Begins with a snapshot on `disk`, which holds the first blocks up to `behind`.
+  Ledger begin_with_snapshot(const Ledger& behind) {
+    for (std::uint64_t height = 1; height <= behind.head().height; ++height)
+      disk.put(Table::block, block_key(height), world.blocks[height - 1]);
+    disk.seal();
+    SnapshotFetch fetch(behind, disk, 1);
+    run(fetch);
+    EXPECT_EQ(fetch.stage(), Stage::ready);
+    disk.seal();
+    auto out = fetch.finish(behind);
+    EXPECT_EQ(why(out), "");
+    disk.seal();
+    return std::move(*out);
+  }
+  BlocksPart blocks_for(const Bytes& ask) { return std::get<BlocksPart>(decode_part(answer(ask)).value()); }
+  /// Of everything that is missing on `disk`.
+  HistoryFetch fetch_history(const Ledger& begun) {
+    HistoryFetch out(begun, disk, stored_missing(disk).value());
+    out.aim(out.missing());
+    return out;
+  }
+  Result<VerifyReport> verify_disk() {
+    std::uint64_t height = 0;
+    return verify_chain(world.genesis_bytes, [&] { return disk.get(Table::block, block_key(++height)); });
   }
   void expect_equal(const Ledger& other) {
     EXPECT_EQ(other.head(), ledger->head());
@@ -321,6 +360,185 @@ TEST_F(LedgerSnapshots, FollowASuccession) {
   EXPECT_REFUSED(HeaderChain(begin).add(page), Errc::invalid, "other witnesses than the chain names");
 }
 
+TEST_F(LedgerSnapshots, TheBlocksThatTheyStandForCanBeFetched) {
+  auto behind = genesis();
+  for (std::uint64_t height = 1; height <= 20; ++height) ASSERT_EQ(why(behind.append(world.blocks[height - 1])), "");
+  const auto begun = begin_with_snapshot(behind);
+  const auto first = window_start(begun.blocks());
+  const BlockRange gap{21, first - 1};
+  EXPECT_EQ(stored_missing(disk).value(), std::vector{gap});
+  const auto held = answer_ask(HoldingsAsk{}, begun, disk);
+  EXPECT_EQ(std::get<HoldingsPart>(held).blocks, (std::vector<BlockRange>{{1, 20}, {first, begun.head().height}}));
+
+  auto fetch = fetch_history(begun);
+  EXPECT_REFUSED(fetch.take(BlocksPart{}, 0), Errc::not_found, "has not got the older blocks");
+  std::uint64_t fetched = 0;
+  while (!fetch.done()) {
+    ASSERT_EQ(why(fetch.take(blocks_for(fetch.ask()), 0)), "");
+    for (; fetch.has_waiting(); ++fetched) {
+      ASSERT_EQ(why(fetch.judge_next()), "");
+      disk.seal();
+      // A process that dies now goes on from here.
+      if (fetched == 100) fetch = fetch_history(begun);
+    }
+  }
+  EXPECT_EQ(fetched, gap.to - gap.from + 1);
+  EXPECT_TRUE(stored_missing(disk).value().empty());
+  EXPECT_EQ(disk.rows(Table::block), store.rows(Table::block));
+  const auto verified = verify_disk();
+  ASSERT_TRUE(verified) << why(verified);
+  EXPECT_EQ(verified->head, ledger->head());
+  const auto loaded = load_ledger(world.genesis_bytes, disk);
+  ASSERT_TRUE(loaded) << why(loaded);
+  expect_equal(*loaded);
+}
+
+TEST_F(LedgerSnapshots, OlderBlocksAreNotTakenWithOneBitFlipped) {
+  const auto begun = begin_with_snapshot(genesis());
+  auto fetch = fetch_history(begun);
+  SeededRandom random(5);
+  int refused = 0;
+  while (!fetch.done()) {
+    auto part = blocks_for(fetch.ask());
+    part.blocks.resize(std::min<std::size_t>(part.blocks.size(), 20));
+    auto bad = part;
+    auto& block = bad.blocks[random.u64() % bad.blocks.size()];
+    const auto bit = random.u64() % (block.size() * 8);
+    block[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+    ASSERT_EQ(why(fetch.take(bad, 0)), "");
+    Result<void> judged;
+    while (judged && fetch.has_waiting()) judged = fetch.judge_next();
+    if (!judged) {
+      EXPECT_EQ(judged.error().code, Errc::invalid);
+      EXPECT_FALSE(fetch.has_waiting());
+      ++refused;
+    }
+    disk.seal();
+    if (fetch.done()) break;
+    ASSERT_EQ(why(fetch.take(blocks_for(fetch.ask()), 0)), "");
+    for (int good = 0; good < 5 && fetch.has_waiting(); ++good) ASSERT_EQ(why(fetch.judge_next()), "");
+    disk.seal();
+  }
+  EXPECT_GT(refused, 5);
+  EXPECT_TRUE(verify_disk()) << "what was taken is what the network decided";
+}
+
+TEST_F(LedgerSnapshots, OlderBlocksWithTooFewVotesAreRefused) {
+  const auto begun = begin_with_snapshot(genesis());
+  auto fetch = fetch_history(begun);
+  auto part = blocks_for(fetch.ask());
+  const auto last = decode_block(part.blocks.front()).value();
+  part.blocks.front() = encode_block(last.header, last.entries, last.round, {});
+  ASSERT_EQ(why(fetch.take(part, 0)), "");
+  EXPECT_REFUSED(fetch.judge_next(), Errc::invalid, "block 1: 0 of 1 witnesses voted");
+}
+
+TEST_F(LedgerSnapshots, OldBlocksAreSharedInUnitsThatEndWithATile) {
+  const auto units = history_units(*ledger);
+  ASSERT_EQ(units.size(), 2u)
+      << "the founders fill two tiles with block 1; the third and fourth are full, the fifth is not";
+  EXPECT_EQ(units[0].blocks.from, 1u);
+  EXPECT_EQ(units[0].tile, ledger->tiles()[2]) << "of block 1's last entry";
+  std::uint64_t entries = 0, next = 1;
+  for (std::size_t at = 0; at < units.size(); ++at) {
+    EXPECT_EQ(units[at].blocks.from, next);
+    next = units[at].blocks.to + 1;
+    EXPECT_LT(units[at].blocks.to, window_start(ledger->blocks()));
+    entries += units[at].entries;
+    EXPECT_EQ(entries, ledger->blocks()[units[at].blocks.to].entries);
+  }
+}
+
+TEST_F(LedgerSnapshots, EverybodyKnowsWhoKeepsAUnit) {
+  const Placement placement(*ledger);
+  EXPECT_FALSE(placement.everywhere());
+  std::vector<NodeId> nodes;
+  for (const auto& [name, record] : ledger->handles())
+    for (const auto& [node, role] : record.nodes) nodes.push_back(node);
+  for (const auto& tile : ledger->tiles()) {
+    const auto distance = [&](const NodeId& node) {
+      Hash out;
+      for (std::size_t i = 0; i < Hash::size; ++i) out.bytes[i] = node.bytes[i] ^ tile.bytes[i];
+      return out;
+    };
+    std::ranges::sort(nodes, {}, distance);
+    EXPECT_EQ(placement.holders(tile), (std::vector<NodeId>{nodes[0], nodes[1], nodes[2]}));
+  }
+  EXPECT_TRUE(Placement(genesis()).everywhere()) << "there is nobody yet";
+}
+
+TEST_F(LedgerSnapshots, BlocksThatOthersKeepAreDroppedAndFetchedAgain) {
+  const auto units = history_units(*ledger);
+  ASSERT_GE(units.size(), 2u);
+  for (const auto& [key, block] : store.rows(Table::block)) disk.put(Table::block, key, block);
+  disk.seal();
+  std::vector<BlockRange> missing;
+  ASSERT_EQ(why(drop_blocks({units[0].blocks}, missing, *ledger, disk)), "");
+  disk.seal();
+  EXPECT_EQ(missing, std::vector{units[0].blocks});
+  EXPECT_EQ(stored_missing(disk).value(), missing);
+  EXPECT_FALSE(disk.rows(Table::block).contains(block_key(units[0].blocks.to)));
+  EXPECT_TRUE(disk.rows(Table::block).contains(block_key(units[0].blocks.to + 1)));
+  const auto loaded = load_ledger(world.genesis_bytes, disk);
+  ASSERT_TRUE(loaded) << why(loaded);
+  expect_equal(*loaded);
+
+  // Later, the rest: it joins the first.
+  pass(day_ms);
+  disk.put(Table::block, block_key(ledger->head().height), world.blocks.back());
+  disk.seal();
+  ASSERT_EQ(why(drop_blocks({units[1].blocks}, missing, *ledger, disk)), "");
+  disk.seal();
+  EXPECT_EQ(missing, (std::vector<BlockRange>{{1, units[1].blocks.to}}));
+  const auto again = load_ledger(world.genesis_bytes, disk);
+  ASSERT_TRUE(again) << why(again);
+  expect_equal(*again);
+
+  // Who never had what is before it gets the hashes first.
+  std::erase_if(disk.rows(Table::meta), [](const auto& row) { return as_text(row.first).starts_with("ledger/rest/"); });
+  // A liar's are not laid to the other node.
+  HistoryFetch fetch(*ledger, disk, missing);
+  fetch.aim({units[1].blocks});
+  constexpr std::uint64_t liar = 1, honest = 2;
+  const auto hashes = decode_part(answer(fetch.ask())).value();
+  ASSERT_TRUE(std::holds_alternative<LogPart>(hashes));
+  auto wrong = hashes;
+  std::get<LogPart>(wrong).hashes.back().bytes[0] ^= 1;
+  ASSERT_EQ(why(fetch.take(wrong, liar)), "");
+  ASSERT_EQ(why(fetch.take(blocks_for(fetch.ask()), honest)), "");
+  EXPECT_EQ(why(fetch.judge_next()), "");
+  EXPECT_FALSE(fetch.has_waiting());
+  ASSERT_EQ(why(fetch.take(wrong, liar)), "");
+  ASSERT_EQ(why(fetch.take(blocks_for(fetch.ask()), liar)), "");
+  EXPECT_REFUSED(fetch.judge_next(), Errc::invalid, "or the hashes before them, are wrong");
+  ASSERT_EQ(why(fetch.take(hashes, honest)), "");
+  while (!fetch.done()) {
+    ASSERT_EQ(why(fetch.take(blocks_for(fetch.ask()), honest)), "");
+    while (fetch.has_waiting()) ASSERT_EQ(why(fetch.judge_next()), "");
+  }
+  disk.seal();
+  EXPECT_EQ(stored_missing(disk).value(), std::vector{units[0].blocks});
+  for (auto height = units[1].blocks.from; height <= units[1].blocks.to; ++height)
+    EXPECT_EQ(disk.rows(Table::block).at(block_key(height)), store.rows(Table::block).at(block_key(height)));
+
+  // Who has it gives it on, with the hashes before it.
+  const auto rest = rest_of_log(ledger->blocks()[units[1].blocks.from - 1].entries, *ledger, disk);
+  EXPECT_EQ(rest, std::get<LogPart>(hashes).hashes);
+}
+
+TEST_F(LedgerSnapshots, NothingIsDroppedThatCannotBeReadFirst) {
+  const auto units = history_units(*ledger);
+  for (const auto& [key, block] : store.rows(Table::block)) disk.put(Table::block, key, block);
+  disk.seal();
+  disk.damage(Table::block, block_key(units[0].blocks.to));
+  std::vector<BlockRange> missing;
+  EXPECT_FALSE(drop_blocks({units[0].blocks}, missing, *ledger, disk));
+  disk.seal();
+  EXPECT_TRUE(missing.empty());
+  EXPECT_TRUE(stored_missing(disk).value().empty());
+  EXPECT_EQ(stored_base(disk).value(), 0u);
+}
+
 TEST(LedgerParts, AreReadAsTheyWereWrittenAndNothingElseIs) {
   const auto same_ask = [](const LedgerAsk& ask) {
     const auto bytes = encode_ask(ask);
@@ -334,6 +552,7 @@ TEST(LedgerParts, AreReadAsTheyWereWrittenAndNothingElseIs) {
   same_ask(StateAsk{{{place, sha256({})}, {{}, sha256({})}}});
   same_ask(LogAsk{300, 4});
   same_ask(BlocksAsk{1ull << 40});
+  same_ask(HoldingsAsk{});
   auto beyond = place;
   beyond.prefix.bytes[31] = 1;
   EXPECT_FALSE(decode_ask(encode_ask(StateAsk{{{beyond, {}}}}))) << "bits behind the place's depth";
@@ -355,6 +574,11 @@ TEST(LedgerParts, AreReadAsTheyWereWrittenAndNothingElseIs) {
   same_part(StatePart{{StatePart::Gone{}, below, StatePart::Records{record_of(ledger, "alice")}}});
   same_part(LogPart{{sha256({}), sha256({})}});
   same_part(BlocksPart{world.blocks});
+  same_part(HoldingsPart{{{1, 1}, {3, 9}}});
+  same_part(HoldingsPart{});
+  for (const auto& bad : {BlockRange{0, 1}, BlockRange{2, 1}, BlockRange{1, ~std::uint64_t{0}}})
+    EXPECT_FALSE(decode_part(encode_part(HoldingsPart{{bad}})));
+  EXPECT_FALSE(decode_part(encode_part(HoldingsPart{{{1, 2}, {3, 4}}}))) << "one range, said as two";
 }
 
 }  // namespace

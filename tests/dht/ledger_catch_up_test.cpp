@@ -64,27 +64,109 @@ TEST_F(LedgerCatchUps, AskAgainWhenAnAnswerIsWrongOrDoesNotCome) {
 
 TEST_F(LedgerCatchUps, FollowAPeerThatBeganWithASnapshotWhereNothingWasRegistered) {
   Home& carol = world.join("carol", alice);
+  Home& dave = world.join("dave", alice);  // of four nodes not everyone keeps everything
   world.run();
-  world.kill(bob);
-  world.kill(carol);
+  for (Home* home : {&bob, &carol, &dave}) world.kill(*home);
   for (const auto away : {std::chrono::hours(2), std::chrono::hours(40 * 24)}) {
     world.clock.now_ms += static_cast<WallMs>(std::chrono::milliseconds(away).count());
     world.pass(std::chrono::seconds(1));
   }
   const auto newest = alice.ledger->head();
-  ASSERT_EQ(newest.height, 5u) << "two blocks without entries";
-  world.blocks.resize(3);
+  ASSERT_EQ(newest.height, 6u) << "two blocks without entries";
+  world.blocks.resize(4);
   bob.catch_up = {1, 0};
   world.start(bob);
   world.pass(std::chrono::seconds(3));
   ASSERT_EQ(stored_base(*bob.store).value(), newest.height);
-  ASSERT_FALSE(bob.store->rows(Table::block).contains(block_key(4)));
+  ASSERT_FALSE(bob.store->rows(Table::block).contains(block_key(5)));
 
   world.kill(alice);
   world.start(carol);
   world.pass(std::chrono::seconds(10));
   EXPECT_EQ(carol.ledger->head(), newest);
   EXPECT_EQ(carol.ledger->map_root(), alice.ledger->map_root());
+}
+
+TEST_F(LedgerCatchUps, TheOlderBlocksAreFetchedWhereTheyAreWanted) {
+  be_away();
+  int wrong = 0;
+  world.on_wire = [&](const Home&, const Home&, FrameType type, Bytes& body) {
+    const auto part = type == FrameType::ledger_part ? decode_part(body) : std::nullopt;
+    const bool older = part && std::holds_alternative<BlocksPart>(*part) && bob.ledger->head() == alice.ledger->head();
+    if (older && ++wrong <= 2) body[body.size() / 2] ^= 1;
+    return true;
+  };
+  world.start(bob);
+  world.pass(std::chrono::seconds(3));
+  ASSERT_EQ(stored_missing(*bob.store).value(), (std::vector<BlockRange>{{3, 3}}));
+  auto& history = bob.overlay->ledger_sync().history();
+  EXPECT_FALSE(history.status().fetching) << "four nodes share the old blocks, and of these there is no whole unit yet";
+
+  history.fetch();
+  world.pass(std::chrono::minutes(1));
+  EXPECT_GT(wrong, 2);
+  EXPECT_TRUE(stored_missing(*bob.store).value().empty());
+  EXPECT_EQ(bob.store->rows(Table::block), alice.store->rows(Table::block));
+}
+
+TEST_F(LedgerCatchUps, AnArchiveFetchesThemByItself) {
+  be_away();
+  bob.archive = true;
+  world.start(bob);
+  world.pass(std::chrono::seconds(5));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_EQ(bob.store->rows(Table::block), alice.store->rows(Table::block));
+  EXPECT_GT(stored_base(*bob.store).value(), 0u);
+}
+
+TEST_F(LedgerCatchUps, InASmallNetworkEverybodyHasThem) {
+  world.run();
+  world.kill(bob);
+  const auto add_alice = [&] {
+    auto changed = *alice.ledger->handle("alice");
+    std::optional<Result<std::uint64_t>> height;
+    alice.overlay->ledger_sync().submit(
+        make_update(changed, alice.ledger->network(), alice.ledger->head(), alice.owner, {}),
+        [&](auto at) { height = at; });
+    world.run();
+    ASSERT_TRUE(height && *height);
+  };
+  add_alice();
+  world.clock.now_ms += 40ull * 24 * 3'600'000;
+  add_alice();
+  world.blocks.resize(2);
+  bob.catch_up = {1, 1};
+  world.start(bob);
+  world.pass(std::chrono::seconds(5));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_GT(stored_base(*bob.store).value(), 0u);
+  EXPECT_EQ(bob.store->rows(Table::block), alice.store->rows(Table::block));
+}
+
+TEST_F(LedgerCatchUps, WhoHasWhichBlocksIsToldByThoseThatAnswer) {
+  be_away();
+  world.start(bob);
+  world.pass(std::chrono::seconds(3));
+  std::vector<LedgerHistory::Holder> told;
+  std::size_t asked = 0;
+  const auto survey = [&] {
+    bob.overlay->ledger_sync().history().survey([&](const auto& holders, std::size_t links) {
+      told = holders;
+      asked = links;
+    });
+    world.pass(std::chrono::seconds(3));
+  };
+  survey();
+  ASSERT_GE(told.size(), 1u);
+  EXPECT_EQ(told.size(), asked);
+  const auto of_alice = std::ranges::find(told, alice.key.node_id(), &LedgerHistory::Holder::node);
+  ASSERT_NE(of_alice, told.end());
+  EXPECT_EQ(of_alice->blocks, (std::vector<BlockRange>{{1, 4}}));
+
+  world.on_wire = [](const Home&, const Home&, FrameType type, Bytes&) { return type != FrameType::ledger_part; };
+  survey();
+  EXPECT_TRUE(told.empty()) << "who does not answer is not waited for";
+  EXPECT_GE(asked, 1u);
 }
 
 TEST_F(LedgerCatchUps, ALieAboutAHeightKeepsNobodyFromFollowing) {

@@ -113,6 +113,8 @@ struct Home {
   std::optional<KeyPair> witness;
   std::string address;
   CatchUpBounds catch_up = {};
+  bool archive = false;
+  HistoryBounds history = {};
   std::unique_ptr<SkewedClock> clock;
 
   std::unique_ptr<Ledger> ledger;
@@ -220,6 +222,8 @@ class World {
     config.genesis = genesis_bytes;
     config.witness = home.witness;
     config.catch_up = home.catch_up;
+    config.archive = home.archive;
+    config.history = home.history;
     home.overlay = std::make_unique<Overlay>(std::move(config), home.key, *home.ledger, home.disk(), *home.retained,
                                              home.turn, *home.clock, random);
     home.directory = std::make_unique<FakeDirectory>(*this);

@@ -54,7 +54,7 @@ void LedgerNode::start() {
   load();
   newest = ledger().head().height;
   process_->sync = std::make_unique<LedgerSync>(
-      process_->context, lie ? nullptr : &witness_key, [this] { world.adopted(*this); }, catch_up);
+      process_->context, lie ? nullptr : &witness_key, [this] { world.adopted(*this); }, catch_up, archive, history);
   if (lie) process_->liar = std::make_unique<Liar>(*this, *lie);
   world.network.attach(*process_->port);
   sync().load();

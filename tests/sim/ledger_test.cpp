@@ -43,6 +43,23 @@ TEST_P(LedgerSeeds, KeepOneHistory) {
 }
 INSTANTIATE_TEST_SUITE_P(LedgerSimulation, LedgerSeeds, testing::Range<std::uint64_t>(1, 201, 20));
 
+TEST(LedgerSimulation, NodesShareTheOldBlocksAndLoseNone) {
+  std::uint64_t dropped = 0, snapshots = 0;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    LedgerOptions options;
+    options.seed = seed;
+    options.witnesses = 4;
+    options.followers = 4;
+    options.long_past = true;
+    const auto report = LedgerWorld(options).run();
+    ASSERT_TRUE(report.violations.empty()) << "seed " << seed << ": " << report.violations.front();
+    dropped += report.dropped;
+    snapshots += report.snapshots;
+  }
+  EXPECT_GT(dropped, 0u);
+  EXPECT_GT(snapshots, 0u);
+}
+
 TEST(LedgerSimulation, EachLieOfAThirdIsBorne) {
   for (std::uint8_t lie = 0; lie < static_cast<std::uint8_t>(Lie::count_); ++lie) {
     LedgerOptions options;

@@ -39,6 +39,8 @@ LedgerWorld::LedgerWorld(LedgerOptions with)
     if (options.faults) node.clock.wrong_by = std::chrono::milliseconds(chance.between(-25'000, 25'000));
     node.disk_speed.sync_max = chance.percent(20) ? Time(50ms) : Time(2ms);
     if (chance.percent(70)) node.catch_up = {chance.below(3), chance.below(3)};
+    node.archive = chance.percent(20);
+    node.history = {std::chrono::milliseconds(1000 + chance.below(5000)), 1};
   }
   for (std::size_t left = liars; left > 0;) {
     LedgerNode& node = *nodes[chance.below(witnesses)];
@@ -73,8 +75,10 @@ bool LedgerWorld::may_dial(HomeIndex a, HomeIndex b) const { return !no_way_.con
 void LedgerWorld::found() {
   genesis_.nonce.fill(1);
   // Block 1 may be older than the window, where it is not about the time that passes.
-  const WallMs age = !options.faults || chance.percent(30) ? 60'000 : 40ull * 86'400'000;
+  const bool young = !options.long_past && (!options.faults || chance.percent(30));
+  const WallMs age = young ? 60'000 : 40ull * 86'400'000;
   genesis_.time = HomeClock::wall_begin_ms - age;
+  genesis_.replication = static_cast<std::uint32_t>(1 + chance.below(3));
   genesis_.succession = sha256(as_bytes("nobody"));
   std::vector<KeyPair> keys;
   for (std::size_t i = 0; i < founders_count; ++i) {
@@ -97,18 +101,38 @@ void LedgerWorld::found() {
   id = network_id_of(genesis).value();
   deciders_ = {genesis_.witnesses};
   reference_.emplace(Ledger::from_genesis(genesis).value());
-  const auto made = reference_->propose(genesis_.founding, genesis_.time).value();
-  std::vector<BlockView::Vote> votes;
-  for (std::size_t i = 0; i < keys.size(); ++i)
-    votes.push_back(make_vote(made.header, 0, static_cast<std::uint32_t>(i), made.header.time, keys[i]));
-  block_1_ = encode_block(made.header, made.entries, 0, votes);
-  expect(reference_->append(block_1_).has_value(), "block 1 is good");
+  make_past(keys, !young && (options.long_past || chance.percent(10)));
   for (auto& node : nodes) {
     // Who just joined, so to say, has nothing yet.
-    if (node->witness || chance.percent(50)) Disk::put_row(node->image, Table::block, block_key(1), block_1_);
+    if (node->witness || chance.percent(50))
+      for (std::size_t at = 0; at < past_.size(); ++at)
+        Disk::put_row(node->image, Table::block, block_key(at + 1), past_[at]);
     if (node->witness)
       Disk::put_row(node->image, Table::meta, witness_memory_key(),
-                    Agreement::new_memory(node->witness_key.public_key(), 2));
+                    Agreement::new_memory(node->witness_key.public_key(), past_.size() + 1));
+  }
+}
+
+/// Block 1; and, in a long one, so many changes of the founders' records that nodes share them as old blocks.
+void LedgerWorld::make_past(const std::vector<KeyPair>& keys, bool long_one) {
+  const auto decide = [&](const std::vector<Bytes>& entries, WallMs time) {
+    const auto made = reference_->propose(entries, time).value();
+    std::vector<BlockView::Vote> votes;
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      votes.push_back(make_vote(made.header, 0, static_cast<std::uint32_t>(i), made.header.time, keys[i]));
+    past_.push_back(encode_block(made.header, made.entries, 0, votes));
+    expect(made.entries.size() == entries.size() && reference_->append(past_.back()), "the past is good");
+  };
+  decide(genesis_.founding, genesis_.time);
+  constexpr std::size_t changes_a_day = 30;
+  for (WallMs day = 1; long_one && day <= 4; ++day) {
+    std::vector<Bytes> entries;
+    for (const auto& founder : founders_) {
+      auto record = *reference_->handle(founder.handle);
+      for (std::size_t i = 0; i < changes_a_day; ++i, ++record.version)
+        entries.push_back(make_update(record, id, reference_->head(), founder.owner, {}));
+    }
+    decide(entries, genesis_.time + day * 86'400'000);
   }
 }
 
@@ -365,13 +389,50 @@ void LedgerWorld::heal() {
   for (const auto& node : nodes)
     if (node->damaged && node->witness && chance.percent(50)) {
       tell(node->handle + " may vote again");
-      (void)node->sync().let_witness_vote(std::max<std::uint64_t>(newest, 1) + 2);
+      (void)node->sync().let_witness_vote(std::max<std::uint64_t>(newest, past_.size()) + 2);
     }
 }
 
 bool LedgerWorld::all_have(const std::string& handle) const {
   return std::ranges::all_of(
       nodes, [&](const auto& node) { return node->running() && node->ledger().handle(handle) != nullptr; });
+}
+
+/// A block that no running node has on its disk nobody can fetch.
+bool LedgerWorld::archives_are_whole() const {
+  std::set<std::uint64_t> somewhere;
+  for (const auto& node : nodes)
+    if (node->running() && !node->lie)
+      (void)node->disk().scan(Table::block, {}, {},
+                              [&](ByteView key, ByteView) { return somewhere.insert(ByteReader(key).u64()), true; },
+                              {});
+  return std::ranges::all_of(nodes, [&](const auto& node) {
+    if (!node->running() || node->lie || !(node->archive || node->sync().is_witness())) return true;
+    const auto missing = stored_missing(node->disk());
+    return missing && (missing->empty() || !somewhere.contains(missing->front().from));
+  });
+}
+
+/// A block is on a node's disk, or the node knows that it is not.
+void LedgerWorld::check_disks() {
+  for (const auto& node : nodes) {
+    if (!node->running() || node->lie || node->damaged) continue;
+    const auto missing = stored_missing(node->disk());
+    if (!missing) {
+      fail(node->handle + " does not know which blocks it has");
+      continue;
+    }
+    std::set<std::uint64_t> here;
+    (void)node->disk().scan(Table::block, {}, {},
+                            [&](ByteView key, ByteView) { return here.insert(ByteReader(key).u64()), true; }, {});
+    for (const auto& [from, to] : without(*missing, node->sync().durable_head().height))
+      for (auto height = from; height <= to; ++height)
+        if (!here.contains(height)) fail(fmt::format("{} has lost block {}", node->handle, height));
+    for (const auto& [from, to] : *missing)
+      for (auto height = from; height <= to; ++height)
+        if (here.contains(height)) fail(fmt::format("{} says that it has not got block {}", node->handle, height));
+    report_.dropped += node->dropped();
+  }
 }
 
 LedgerReport LedgerWorld::run() {
@@ -404,7 +465,7 @@ LedgerReport LedgerWorld::run() {
   bool waits = false;
   Time next{};
   while (report_.violations.empty()) {
-    if (all_have(name)) break;
+    if (all_have(name) && archives_are_whole()) break;
     if (schedule.now() > healed + bound) {
       fail(fmt::format("what was handed in after the heal is not committed everywhere within {} s", bound / 1s));
       for (const auto& node : nodes)
@@ -431,6 +492,7 @@ LedgerReport LedgerWorld::run() {
     schedule.step(schedule.now() + 100ms);
   }
   report_.commit = schedule.now() - healed;
+  check_disks();
   return report();
 }
 
@@ -471,13 +533,15 @@ LedgerReport LedgerWorld::report() {
         entries[merkle_leaf(entry)] = next;
         ++report_.entries;
         const auto view = describe_entry(entry);
-        if (view && next > 1 && view->kind == "register" && !names.insert(view->handle).second)
+        if (view && next > past_.size() && view->kind == "register" && !names.insert(view->handle).second)
           fail("two owners of " + view->handle);
       }
-      if (next > 1)
+      if (next > past_.size())
         if (auto good = reference_->append(blocks[next]); !good)
           fail("a replay refuses a block: " + good.error().message);
     }
+    if (next <= longest->sync().durable_head().height && report_.damages == 0)
+      fail(fmt::format("nobody has block {} any more", next));
     if (report_.violations.empty() && heights_.contains(reference_->head().height) &&
         heights_.at(reference_->head().height).map_root != reference_->map_root())
       fail("a replay comes to another state");

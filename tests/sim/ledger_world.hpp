@@ -83,8 +83,15 @@ class LedgerNode final : public LinkEvents {
   Disk::Speed disk_speed;
   bool damaged = false;      ///< its disk was
   CatchUpBounds catch_up;    ///< when it takes the ledger over instead of replaying it
+  bool archive = false;      ///< it fetches what snapshots stood for
+  HistoryBounds history;     ///< when it drops old blocks
   std::uint64_t newest = 0;  ///< that it has had
   std::map<LinkId, HomeIndex> links;
+  /// Old blocks that it dropped in this life.
+  std::uint64_t dropped() const {
+    const auto found = process_->context.counters.find("old blocks dropped");
+    return found == process_->context.counters.end() ? 0 : found->second;
+  }
 
   // LinkEvents
   Hello own_hello() override;
@@ -134,6 +141,7 @@ struct LedgerOptions {
   std::optional<std::size_t> liars;      ///< more than a third: the ledger may fork, and the checker must see it
   std::optional<Lie> lie;
   bool faults = true;
+  bool long_past = false;  ///< so long that nodes share the old blocks
   bool verbose = false;
 };
 
@@ -145,6 +153,7 @@ struct LedgerReport {
   std::uint64_t snapshots = 0;  ///< that nodes went on with
   std::uint64_t changes = 0;    ///< of the witnesses
   std::uint64_t accused = 0;    ///< liars whose double votes stand in the ledger
+  std::uint64_t dropped = 0;    ///< old blocks, by nodes of which others should keep them
   std::size_t witnesses = 0, followers = 0, liars = 0;
   Time lasted{}, commit{};  ///< from the heal to the last commit
 };
@@ -184,6 +193,7 @@ class LedgerWorld {
   static constexpr std::size_t founders_count = 8;
   static constexpr Time bound = 120s;  ///< from the heal to the commit of what is handed in then
   void found();
+  void make_past(const std::vector<KeyPair>& keys, bool long_one);
   void fault();
   void faults_go_on();
   /// Block time goes on by a month at once, so that what was before is no more in the window of a snapshot.
@@ -199,12 +209,14 @@ class LedgerWorld {
   bool all_have(const std::string& handle) const;
   /// Whether so many of these at most are faulty, liars or with a damaged disk, as may be.
   bool bears(const std::vector<PublicKey>& keys, const LedgerNode* one_more = nullptr) const;
+  bool archives_are_whole() const;
+  void check_disks();
   LedgerReport report();
 
   LedgerReport report_;
   Genesis genesis_;
   std::vector<Founder> founders_;
-  Bytes block_1_;
+  std::vector<Bytes> past_;          ///< the blocks that were there before
   std::optional<Ledger> reference_;  ///< replays each height's first block
   struct Height {
     Hash hash, map_root, log_root;

@@ -15,11 +15,12 @@
 namespace {
 
 constexpr const char* usage =
-    "diot-sim [--ledger | --dht] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
+    "diot-sim [--ledger [--past] | --dht] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
     "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says), "
     "with\n"
     "H virtual hours of trouble (default: up to a minute).\n"
     "--ledger: worlds of M witnesses (default: 1 to 13) and their followers, with liars among them; no hours.\n"
+    "--past: with so much before that nodes share the old blocks.\n"
     "--dht: homes that find one another through OpenDHT over simulated datagrams; no hours.\n"
     "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
 
@@ -48,7 +49,7 @@ void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
 int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
   const auto begin = std::chrono::steady_clock::now();
   std::uint64_t failed = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, liars = 0, caught = 0,
-                frames = 0, snapshots = 0, changes = 0, accused = 0;
+                frames = 0, snapshots = 0, changes = 0, accused = 0, dropped = 0;
   double virtual_seconds = 0, slowest = 0;
   for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
     const auto report = diot::sim::LedgerWorld(options).run();
@@ -57,7 +58,8 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
       fmt::print("seed {}: {} witnesses ({} liars), {} followers\n", report.seed, report.witnesses, report.liars,
                  report.followers);
       for (const auto& violation : report.violations) fmt::print("  {}\n", violation);
-      fmt::print("  again: tools/sim --ledger --seed {} --verbose\n", report.seed);
+      fmt::print("  again: tools/sim --ledger {}--seed {} --verbose\n", options.long_past ? "--past " : "",
+                 report.seed);
     }
     blocks += report.blocks;
     entries += report.entries;
@@ -70,6 +72,7 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
     snapshots += report.snapshots;
     changes += report.changes;
     accused += report.accused;
+    dropped += report.dropped;
     virtual_seconds += static_cast<double>(report.lasted.count()) / 1e6;
     slowest = std::max(slowest, static_cast<double>(report.commit.count()) / 1e6);
     if (seeds == 1) fmt::print("seed {}: event hash {:016x}\n", report.seed, report.hash);
@@ -79,10 +82,10 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
       "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} frames, {} crashes, {} damaged disks, {} "
       "liars;\n"
       "{} blocks of {} entries, {} rounds beyond the first, {} double votes seen, {} liars named in the ledger, {} "
-      "changes "
-      "of witnesses, {} snapshots begun with, slowest commit after a heal {:.1f} s; {} seeds failed\n",
+      "changes of witnesses, {} snapshots begun with, {} old blocks dropped, slowest commit after a heal {:.1f} s; {} "
+      "seeds failed\n",
       seeds, seconds, static_cast<double>(seeds) / seconds, virtual_seconds, frames, crashes, damages, liars, blocks,
-      entries, rounds, caught, accused, changes, snapshots, slowest, failed);
+      entries, rounds, caught, accused, changes, snapshots, dropped, slowest, failed);
   return failed == 0 ? 0 : 1;
 }
 
@@ -126,7 +129,7 @@ int run_dhts(diot::sim::DhtOptions options, std::uint64_t seeds) {
 int main(int count, char** arguments) {
   spdlog::set_level(spdlog::level::warn);  // the nodes', beside what this program says
   std::uint64_t seeds = 1;
-  bool ledger = false, dht = false;
+  bool ledger = false, past = false, dht = false;
   diot::sim::Options options;
   for (int at = 1; at < count; ++at) {
     const std::string name = arguments[at];
@@ -134,6 +137,8 @@ int main(int count, char** arguments) {
       options.verbose = true;
     } else if (name == "--ledger") {
       ledger = true;
+    } else if (name == "--past") {
+      past = true;
     } else if (name == "--dht") {
       dht = true;
     } else if (name == "--help" || name == "-h") {
@@ -161,6 +166,8 @@ int main(int count, char** arguments) {
     diot::sim::LedgerOptions worlds;
     worlds.seed = options.seed;
     worlds.witnesses = options.homes;
+    worlds.long_past = past;
+    if (past) worlds.followers = 4;
     worlds.verbose = options.verbose;
     return run_ledgers(worlds, seeds);
   }

@@ -66,6 +66,7 @@
 //   ledger list      args {prefix?, after?, limit?}: {handles: [{handle, nodes: count, version, height, registered_ms,
 //                     lease_until_ms or null}, …], more_after: handle if there are more}
 //   ledger show      args {handle}: as handle show
+//   ledger history, tail   and where some of the asked blocks are not here: missing: [{from, to}, …]
 //   ledger history   args {handle, kind?, from?, to?, since?, until?}: {handle, entries: [{height, time_ms, kind,
 //                     version, hash}, …]}
 //   ledger tail      args {count?, handle?, and as history}: {blocks: [{height, time_ms, hash, entries: [{kind, handle,
@@ -81,7 +82,12 @@
 //   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
 //   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root, and where the ledger here began
 //                    with a snapshot: snapshot, snapshot_ms, snapshot_votes, snapshot_witnesses, headers}. Errc::corrupt names the
-//                     first wrong block
+//                     first wrong block. args {full?}: as long as blocks of before the snapshot are missing, they are fetched, and it
+//                     says {fetching: {blocks: still missing, trouble: text}}
+//   ledger storage   {network, height, snapshot: height or null, blocks_here, tiles, tiles_here, missing: [{from, to}, …], and
+//                     of a running node: keeps: "everything" or "its share", old_units, old_units_placed_here,
+//                     old_units_not_safe_elsewhere, fetching: text or null, copies_wanted, linked: count, holders: [{handle,
+//                     node, blocks, first}, …] that answered, in_fewer_copies: [{from, to}, …] of these and this one}
 
 #include <functional>
 #include <nlohmann/json_fwd.hpp>

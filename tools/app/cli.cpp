@@ -32,7 +32,9 @@
 namespace diot {
 namespace {
 
-constexpr int answer_timeout_ms = 60'000;  // registering waits for a block
+constexpr auto fetch_poll = std::chrono::milliseconds(500);
+constexpr auto fetch_patience = std::chrono::seconds(60);  // with `ledger verify --full`, since a block came
+constexpr int answer_timeout_ms = 60'000;                  // registering waits for a block
 constexpr auto wait_poll = std::chrono::milliseconds(50);
 constexpr std::uint64_t timeout_s_default = 30;
 constexpr std::size_t invite_bytes_max = 16 << 10;
@@ -63,6 +65,7 @@ Result<void> apply_options(const Json& args, Config& config) {
   list("api", config.api_listen);
   list("overlay", config.overlay_listen);
   list("address", config.overlay_addresses);
+  if (args.contains("archive")) config.ledger_archive = true;
   // The same checks as for the file.
   const auto checked = parse_config(to_toml(config), "");
   if (checked) return {};
@@ -136,7 +139,8 @@ class CommandLine {
         return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb_.name));
       case VerbPlace::node: return ask();
       case VerbPlace::either:
-        return verb_.name == "ledger prove" ? prove() : optional(ask_or_read(std::string(verb_.name), args_));
+        if (verb_.name == "ledger prove") return prove();
+        return optional(verb_.name == "ledger verify" ? verify() : ask_or_read(std::string(verb_.name), args_));
       case VerbPlace::local: break;
     }
     if (verb_.name == "version") return Json{{"version", DIOT_VERSION}};
@@ -187,6 +191,28 @@ class CommandLine {
         export_lines(asking(), args_, [](std::string_view line) { std::fwrite(line.data(), 1, line.size(), stdout); });
     if (!written) return tl::unexpected(written.error());
     return std::nullopt;
+  }
+
+  /// With --full it asks again as long as older blocks come in.
+  Result<Json> verify() {
+    using Clock = std::chrono::steady_clock;
+    std::uint64_t left = 0;
+    for (auto moved = Clock::now();; std::this_thread::sleep_for(fetch_poll)) {
+      auto answer = ask_or_read("ledger verify", args_);
+      if (!answer || !answer->contains("fetching")) return answer;
+      const auto now_left = (*answer)["fetching"]["blocks"].get<std::uint64_t>();
+      const auto why = (*answer)["fetching"]["trouble"].get<std::string>();
+      if (now_left != left) {
+        moved = Clock::now();
+        to_stderr(fmt::format("fetching the older blocks, {} are missing\n", now_left));
+      }
+      left = now_left;
+      if (Clock::now() > moved + fetch_patience)
+        return fail(Errc::timed_out,
+                    fmt::format("{} older blocks are still missing ({}); the node goes on trying: see `diot ledger "
+                                "storage`",
+                                left, why.empty() ? "no answer" : why));
+    }
   }
 
   Result<std::optional<Json>> prove() {
@@ -403,10 +429,13 @@ std::string verified_text(const Json& report) {
 }
 
 std::string missing_text(const Json& missing) {
+  std::vector<std::string> ranges;
+  for (const auto& range : missing)
+    ranges.push_back(fmt::format("{} to {}", range["from"].get<std::uint64_t>(), range["to"].get<std::uint64_t>()));
   return fmt::format(
-      "Blocks {} to {} are not on this disk: its ledger began with a snapshot behind them. Ask at a node that has been "
-      "in the network since.\n",
-      missing["from"].get<std::uint64_t>(), missing["to"].get<std::uint64_t>());
+      "Blocks {} are not on this disk, as its ledger began with a snapshot: `diot ledger verify --full` fetches "
+      "them.\n",
+      fmt::join(ranges, ", "));
 }
 
 /// On a terminal what is longer than that goes through $PAGER, or less.
@@ -462,7 +491,7 @@ void print(const Invocation& invocation, const Json& result) {
   } else {
     text = format_result(result, PrintStyle::of(stdout));
     if (invocation.verb->name == "ledger verify") text += verified_text(result);
-    if (result.contains("missing")) to_stderr(missing_text(result["missing"]));
+    if (result.contains("missing") && !result["missing"].empty()) to_stderr(missing_text(result["missing"]));
   }
   write_out(text, invocation.verb->name.starts_with("ledger "));
 }

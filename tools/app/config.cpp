@@ -150,6 +150,10 @@ const std::array settings{
     Setting<Config>{
         "store.days", &Config::store_days, nullptr,
         "For how many days, within those bounds: a reader that comes back in time gets all that it has missed.", 3650},
+    Setting<Config>{
+        "ledger.archive", &Config::ledger_archive, nullptr,
+        "Keep every block of the ledger since its genesis, as witnesses do. Else a node keeps its share of the old\n"
+        "ones, where there are more nodes than copies are wanted."},
     Setting<Config>{"log.level", &Config::log_level, check_log_level, "debug, info, warning, error or off."},
     Setting<Config>{"log.format", &Config::log_format, check_log_format, "text or json (one object a line)."},
 };

@@ -30,6 +30,7 @@ struct Config {
   std::string store_handle_max;                              ///< store.handle_max; empty: a quarter of store.max
   std::string store_log_max;                                 ///< store.log_max; empty: limits::log_bytes_max
   std::uint32_t store_days = 14;                             ///< store.days
+  bool ledger_archive = false;                               ///< ledger.archive
   std::string log_level = "info";                            ///< log.level
   std::string log_format = "text";                           ///< log.format: text or json
   std::vector<ListenerConfig> listeners;                     ///< [[listener]]

@@ -17,6 +17,7 @@
 #include "dht/cosignatures.hpp"
 #include "tools/app/ledger_alarms.hpp"
 #include "tools/app/ledger_query.hpp"
+#include "tools/app/ledger_storage.hpp"
 
 namespace diot {
 
@@ -39,30 +40,22 @@ Result<void> each_block(Store& store, std::uint64_t from, const std::function<bo
   return {};
 }
 
-/// The blocks that are not on a disk whose ledger began with a snapshot.
-struct Missing {
-  std::uint64_t from = 0, to = 0;  ///< heights; 0: none are
-
-  void put_into(Json& answer) const {
-    if (to != 0) answer["missing"] = {{"from", from}, {"to", to}};
-  }
-};
-
-/// Visits the stored blocks that a query asks for, in order, and says which of them are missing.
-Result<Missing> each_block(Store& store, const LedgerQuery& query, const std::function<void(const BlockView&)>& visit) {
-  Missing missing;
-  auto next = std::max<std::uint64_t>(query.from, 1);
-  auto scanned = each_block(store, next, [&](ByteView bytes) {
+/// Visits the stored blocks that a query asks for, in order.
+Result<void> each_block(Store& store, const LedgerQuery& query, const std::function<void(const BlockView&)>& visit) {
+  return each_block(store, query.from, [&](ByteView bytes) {
     const auto block = decode_block(bytes);
-    if (!block) return ++next, true;  // `ledger verify` tells
-    const auto height = block->header.height;
-    if (height != next && next <= query.to) missing = {next, std::min(height - 1, query.to)};
-    next = height + 1;
+    if (!block) return true;  // `ledger verify` tells
     if (query.takes(block->header)) visit(*block);
-    return height < query.to;
+    return block->header.height < query.to;
   });
-  if (!scanned) return tl::unexpected(scanned.error());
-  return missing;
+}
+
+/// Adds the blocks that a query asks for and that are not here.
+Result<void> tell_missing(const LedgerQuery& query, Store& store, Json& out) {
+  return stored_missing(store).map([&](const std::vector<BlockRange>& missing) {
+    if (const auto ranges = clipped(missing, query.from, query.to); !ranges.empty())
+      out["missing"] = ranges_json(ranges);
+  });
 }
 
 Json entry_answer(const EntryView& entry) {
@@ -117,12 +110,12 @@ Result<Json> history(const LedgerQuery& query, Store& store) {
     }
   });
   if (!scanned) return tl::unexpected(scanned.error());
-  if (entries.empty() && scanned->to == 0)
+  Json out{{"handle", query.handle}, {"entries", std::move(entries)}};
+  if (auto told = tell_missing(query, store, out); !told) return tl::unexpected(told.error());
+  if (out["entries"].empty() && !out.contains("missing"))
     return fail(
         Errc::not_found,
         fmt::format("no such entry about a handle '{}' is in the ledger; see `diot ledger list`", query.handle));
-  Json out{{"handle", query.handle}, {"entries", std::move(entries)}};
-  scanned->put_into(out);
   return out;
 }
 
@@ -146,7 +139,7 @@ Result<Json> tail(const Json& args, LedgerQuery query, const LedgerSource& from)
   });
   if (!scanned) return tl::unexpected(scanned.error());
   Json out{{"blocks", Json(blocks)}};
-  scanned->put_into(out);
+  if (auto told = tell_missing(query, from.store, out); !told) return tl::unexpected(told.error());
   return out;
 }
 
@@ -333,13 +326,18 @@ Result<Json> verify_from_snapshot(ByteView genesis, Store& store) {
               {"headers", report.headers_checked}};
 }
 
-Result<Json> verify(const LedgerSource& from) {
+Result<Json> verify(const LedgerSource& from, bool full) {
   Store& store = from.store;
   const auto forks = stored_forks(store);
   if (!forks) return tl::unexpected(forks.error());
-  const auto base = stored_base(store);
-  if (!base) return tl::unexpected(base.error());
-  if (*base != 0) {
+  const auto missing = stored_missing(store);
+  if (!missing) return tl::unexpected(missing.error());
+  if (!missing->empty() && full)
+    return fail(
+        Errc::not_available,
+        "a snapshot stands for older blocks that are not on this disk: start the node (`diot run`) and try again, "
+        "so that it can fetch them from others");
+  if (!missing->empty()) {
     auto report = verify_from_snapshot(from.genesis, store);
     if (report) tell_forks(*forks, from.ledger, *report);
     return report;
@@ -353,6 +351,8 @@ Result<Json> verify(const LedgerSource& from) {
     return block;
   });
   if (!report) return tl::unexpected(report.error());
+  if (from.ledger.block_at(report->head.height) != report->head.block)
+    return fail(Errc::corrupt, "the blocks on this disk are another chain than the ledger that is in use");
   Json out{{"network", report->network.hex()},   {"height", report->head.height},
            {"head", report->head.block.hex()},   {"blocks", report->blocks},
            {"entries", report->entries},         {"handles", report->handles},
@@ -400,7 +400,8 @@ Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger
   if (verb == "ledger show") return show(from.ledger, args.at("handle").get<std::string>(), from.own_handle);
   if (verb == "ledger history") return history(*query, from.store);
   if (verb == "ledger tail") return tail(args, *query, from);
-  if (verb == "ledger verify") return verify(from);
+  if (verb == "ledger verify") return verify(from, args.value("full", false));
+  if (verb == "ledger storage") return storage_here(from);
   if (verb == "ledger stats") return stats(from);
   if (verb == "ledger prove") return prove(args, from);
   if (verb == "ledger checkpoint") return checkpoint(from);

@@ -26,11 +26,10 @@ constexpr std::size_t proof_file_bytes_max = 4 << 20;
 constexpr std::size_t export_line_bytes_max = 4 << 20;  // a block of 1 MiB in base64, with its entries' lines
 
 Error are_missing(std::uint64_t from, std::uint64_t to) {
-  return {
-      Errc::not_available,
-      fmt::format("blocks {} to {} are not on this disk, as its ledger began with a snapshot: do this at a node that "
-                  "has been in the network since",
-                  from, to)};
+  return {Errc::not_available,
+          fmt::format("blocks {} to {} are not on this disk, as its ledger began with a snapshot: `diot ledger verify "
+                      "--full` fetches them",
+                      from, to)};
 }
 
 /// Every block from a height to another, in order; an error of `visit` ends it.

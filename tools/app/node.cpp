@@ -158,6 +158,7 @@ Result<void> Node::open_database() {
   core.authenticator = users_.get();
   if (auto witness = home_.witness_key()) witness_key_ = *witness;
   core.witness = witness_key();
+  core.archive = config_.ledger_archive;
   core.built = built;
   core.broker.keep_alive_seconds_max = static_cast<std::uint16_t>(config_.mqtt_keep_alive_max);
   core.broker.server_reference = config_.mqtt_server_reference;

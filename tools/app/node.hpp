@@ -74,6 +74,10 @@ class Node final : public Api, public Turn {
   void handle_submit(const Json& args, std::function<void(Result<Json>)> done);
   void submit_entry(Bytes entry, std::function<void(Result<Json>)> done);
   void ledger_anchor(const Json& args, std::function<void(Result<Json>)> done);
+  void ledger_storage(std::function<void(Result<Json>)> done);
+  /// Whether blocks from before a snapshot are still missing; if so they are fetched.
+  bool fetches_history();
+  Json history_progress() const;
   std::string handle_state() const;
   LedgerSource ledger_source() const;
 

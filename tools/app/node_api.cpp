@@ -6,10 +6,12 @@
 
 #include "core/ledger/anchor.hpp"
 #include "core/ledger/limits.hpp"
+#include "core/ledger/storage.hpp"
 #include "core/topic.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/ledger_alarms.hpp"
 #include "tools/app/ledger_answers.hpp"
+#include "tools/app/ledger_storage.hpp"
 #include "tools/app/node.hpp"
 
 namespace diot {
@@ -62,6 +64,8 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "witness change") return witness_change(args, std::move(done));
   if (verb == "witness resume") return witness_resume(args, std::move(done));
   if (verb == "ledger anchor") return ledger_anchor(args, std::move(done));
+  if (verb == "ledger storage") return ledger_storage(std::move(done));
+  if (verb == "ledger verify" && args.value("full", false) && fetches_history()) return done(history_progress());
   if (verb.starts_with("ledger ")) return done(ledger_answer(verb, args, ledger_source()));
   done(fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb)));
 }
@@ -77,6 +81,35 @@ LedgerSource Node::ledger_source() const {
           witness ? &witness_key() : nullptr,
           clock_.wall_ms(),
           &core_->overlay().ledger_sync().cosignatures()};
+}
+
+void Node::ledger_storage(std::function<void(Result<Json>)> done) {
+  auto here = storage_here(ledger_source());
+  if (!here) return done(tl::unexpected(here.error()));
+  auto& history = core_->overlay().ledger_sync().history();
+  tell_keeping(history.status(), *here);
+  history.survey(
+      [this, out = std::move(*here), done = std::move(done)](const auto& holders, std::size_t asked) mutable {
+        tell_holders(holders, asked, core_->ledger(), out);
+        done(std::move(out));
+      });
+  touch();
+}
+
+bool Node::fetches_history() {
+  // By what is on disk, which is what is verified then.
+  const auto missing = stored_missing(*store_);
+  if (!missing || missing->empty()) return false;
+  auto& history = core_->overlay().ledger_sync().history();
+  history.fetch();
+  return true;
+}
+
+Json Node::history_progress() const {
+  const auto status = core_->overlay().ledger_sync().history().status();
+  std::uint64_t blocks = 0;
+  for (const auto& [from, to] : status.missing) blocks += to - from + 1;
+  return {{"fetching", {{"blocks", blocks}, {"trouble", status.trouble}}}};
 }
 
 std::string Node::handle_state() const {

@@ -38,6 +38,7 @@ Result<void> NodeCore::open() {
   overlay.genesis = config_.genesis;
   overlay.dht_key = dht_key_;
   overlay.witness = config_.witness;
+  overlay.archive = config_.archive;
   overlay_ = std::make_unique<Overlay>(std::move(overlay), node_, *ledger_, store_, *retained_, turn_, clock_, random_);
   Authenticator& authenticator = config_.authenticator ? *config_.authenticator : everybody_;
   broker_ =

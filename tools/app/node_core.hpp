@@ -21,6 +21,7 @@ struct NodeCoreConfig {
   std::string handle;
   Bytes genesis;
   std::optional<KeyPair> witness;          ///< with which it decides blocks where it is a witness
+  bool archive = false;                    ///< keep everything of the ledger from the genesis on
   BrokerConfig broker;                     ///< its handle is set from the one above
   Authenticator* authenticator = nullptr;  ///< outlives the node; nullptr: everybody may do everything
   WallMs built = 0;                        ///< when the program was: no clock is behind that
