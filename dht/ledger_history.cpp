@@ -78,11 +78,24 @@ void LedgerHistory::look() {
       if (!confirmed_.contains(node)) to_ask.insert(node);
     surplus_.push_back({unit, std::move(holders)});
   }
-  if (entries < least_to_drop()) surplus_.clear();
+  if (entries < least_entries()) surplus_.clear();
   if (!surplus_.empty()) to_ask_.assign(to_ask.begin(), to_ask.end());
   surveys_left_ = to_ask_.size() / wanted_max + 2;
   if (all && missing.empty()) once_ = false;
   fetch_->aim(std::move(goal));
+  store_long_ledger();
+}
+
+/// A start replays what lies behind the stored snapshot, at four signatures an entry.
+void LedgerHistory::store_long_ledger() {
+  const auto base = stored_base(context_.store);
+  const auto& blocks = context_.ledger.blocks();
+  if (!base || *base >= blocks.size() || blocks.back().entries < blocks[*base].entries + least_entries()) return;
+  auto missing = fetch_->missing();
+  if (auto stored = store_state(context_.ledger, {}, missing, context_.store); !stored)
+    return context_.count("states of the ledger that could not be stored yet");
+  context_.count("states of the ledger stored");
+  context_.turn.touch();
 }
 
 std::set<NodeId> LedgerHistory::wanted() const {
@@ -234,9 +247,9 @@ void LedgerHistory::end_survey() {
   for (const auto& done : over.done) done(over.answers, over.asked);
 }
 
-/// All records are written for it: no more of them than entries go.
-std::uint64_t LedgerHistory::least_to_drop() const {
-  return std::max<std::uint64_t>(keeping_.bounds.entries, context_.ledger.handles().size());
+/// All records are written then: at most eight for an entry.
+std::uint64_t LedgerHistory::least_entries() const {
+  return std::max<std::uint64_t>(keeping_.bounds.entries, context_.ledger.handles().size() / 8);
 }
 
 static bool holds(const std::vector<BlockRange>& ranges, const BlockRange& unit) {
@@ -276,9 +289,9 @@ void LedgerHistory::drop() {
     entries += unit.entries;
   }
   told_.waiting_units = surplus_.size() - ranges.size();
-  if (entries < least_to_drop()) return;
+  if (entries < least_entries()) return;
   auto missing = fetch_->missing();
-  if (auto dropped = drop_blocks(ranges, missing, context_.ledger, context_.store); !dropped)
+  if (auto dropped = store_state(context_.ledger, ranges, missing, context_.store); !dropped)
     return context_.count("old blocks that could not be dropped yet");
   for (const auto& range : ranges) context_.count("old blocks dropped", range.to - range.from + 1);
   context_.turn.touch();

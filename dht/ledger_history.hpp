@@ -18,7 +18,8 @@ namespace diot {
 
 struct HistoryBounds {
   std::chrono::milliseconds look = std::chrono::hours(1);  ///< how often a node looks what is for it to keep
-  std::uint64_t entries = 4096;                            ///< that it drops at least, and as many as there are handles
+  /// That are dropped at once, or lie behind the stored snapshot, at least; and an eighth of the handles.
+  std::uint64_t entries = 4096;
 };
 
 class LedgerHistory {
@@ -72,7 +73,8 @@ class LedgerHistory {
   void end_survey();
   void confirm(Monotonic now);
   void drop();
-  std::uint64_t least_to_drop() const;
+  void store_long_ledger();
+  std::uint64_t least_entries() const;
 
   struct Survey {
     std::set<LinkId> open;

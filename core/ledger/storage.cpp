@@ -145,9 +145,11 @@ Result<Ledger> load(ByteView genesis, Store& store, Care care, StoredReport& rep
   const auto base = read_base(store);
   if (!base) return tl::unexpected(base.error());
   if (*base) {
+    const auto missing = stored_missing(store);
+    if (!missing) return tl::unexpected(missing.error());
     auto begun = load_base(*ledger, **base, store, care, report);
-    if (!begun) return begun;
-    *ledger = std::move(*begun);
+    if (!begun && !missing->empty()) return begun;
+    if (begun) *ledger = std::move(*begun);
   }
   std::optional<Error> wrong;
   auto scanned = each_block(store, ledger->head().height + 1, [&](ByteView block) {
@@ -301,7 +303,7 @@ Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, 
   return {};
 }
 
-Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<BlockRange>& missing, const Ledger& ledger,
+Result<void> store_state(const Ledger& ledger, const std::vector<BlockRange>& drop, std::vector<BlockRange>& missing,
                          Store& store) {
   const auto& blocks = ledger.blocks();
   const auto first_kept = window_start(blocks);
@@ -316,7 +318,7 @@ Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<Bloc
     return {};
   };
   for (const auto& range : missing) (void)need_rest(blocks[range.to].entries);
-  for (const auto& range : ranges) {
+  for (const auto& range : drop) {
     expect(range.from > 0 && range.from <= range.to && range.to < first_kept, "only old blocks are dropped");
     if (auto good = need_rest(blocks[range.to].entries); !good) return good;
   }
@@ -333,7 +335,7 @@ Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<Bloc
     return true;
   });
   store.put(Table::meta, base_key(), encode_base({head, std::move(log)}));
-  for (const auto& [from, to] : ranges) {
+  for (const auto& [from, to] : drop) {
     store.erase_range(Table::block, block_key(from), block_key(to + 1));
     missing.push_back({from, to});
   }

@@ -40,13 +40,14 @@ std::vector<BlockRange> without(const std::vector<BlockRange>& missing, std::uin
 /// stored, whose blocks stay.
 Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store);
 
-/// Takes these blocks off this disk, in the open transaction. They lie before the window; what stands for them from now on is
-/// a snapshot of `ledger`, whose blocks are all on this disk, and what `missing` says, with them added. On failure nothing
+/// Makes the state of `ledger`, which is on this disk, what the stored ledger begins with, in the open transaction; `drop`
+/// are blocks before the window, which it stands for from now on: they go, and join what is `missing`. On failure nothing
 /// changes.
-Result<void> drop_blocks(const std::vector<BlockRange>& ranges, std::vector<BlockRange>& missing, const Ledger& ledger,
+Result<void> store_state(const Ledger& ledger, const std::vector<BlockRange>& drop, std::vector<BlockRange>& missing,
                          Store& store);
 
-/// The stored ledger: the genesis or a snapshot, and every block behind it replayed. What was judged before it came to
+/// The stored ledger: the genesis or a snapshot, and every block behind it replayed. A snapshot that cannot be read is
+/// passed over where all blocks are here. What was judged before it came to
 /// this disk is judged again, but for votes before the snapshot and the work of stamps. Errc::corrupt names the first
 /// thing that is missing or wrong.
 Result<Ledger> load_ledger(ByteView genesis, Store& store);

@@ -473,7 +473,7 @@ TEST_F(LedgerSnapshots, BlocksThatOthersKeepAreDroppedAndFetchedAgain) {
   for (const auto& [key, block] : store.rows(Table::block)) disk.put(Table::block, key, block);
   disk.seal();
   std::vector<BlockRange> missing;
-  ASSERT_EQ(why(drop_blocks({units[0].blocks}, missing, *ledger, disk)), "");
+  ASSERT_EQ(why(store_state(*ledger, {units[0].blocks}, missing, disk)), "");
   disk.seal();
   EXPECT_EQ(missing, std::vector{units[0].blocks});
   EXPECT_EQ(stored_missing(disk).value(), missing);
@@ -487,7 +487,7 @@ TEST_F(LedgerSnapshots, BlocksThatOthersKeepAreDroppedAndFetchedAgain) {
   pass(day_ms);
   disk.put(Table::block, block_key(ledger->head().height), world.blocks.back());
   disk.seal();
-  ASSERT_EQ(why(drop_blocks({units[1].blocks}, missing, *ledger, disk)), "");
+  ASSERT_EQ(why(store_state(*ledger, {units[1].blocks}, missing, disk)), "");
   disk.seal();
   EXPECT_EQ(missing, (std::vector<BlockRange>{{1, units[1].blocks.to}}));
   const auto again = load_ledger(world.genesis_bytes, disk);
@@ -532,7 +532,7 @@ TEST_F(LedgerSnapshots, NothingIsDroppedThatCannotBeReadFirst) {
   disk.seal();
   disk.damage(Table::block, block_key(units[0].blocks.to));
   std::vector<BlockRange> missing;
-  EXPECT_FALSE(drop_blocks({units[0].blocks}, missing, *ledger, disk));
+  EXPECT_FALSE(store_state(*ledger, {units[0].blocks}, missing, disk));
   disk.seal();
   EXPECT_TRUE(missing.empty());
   EXPECT_TRUE(stored_missing(disk).value().empty());

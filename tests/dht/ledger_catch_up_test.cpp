@@ -143,6 +143,21 @@ TEST_F(LedgerCatchUps, InASmallNetworkEverybodyHasThem) {
   EXPECT_EQ(bob.store->rows(Table::block), alice.store->rows(Table::block));
 }
 
+TEST_F(LedgerCatchUps, ALongLedgerIsNotReplayedAtEachStart) {
+  bob.history = {std::chrono::seconds(1), 2};
+  be_away();
+  bob.catch_up = {};  // he replays
+  world.start(bob);
+  world.pass(std::chrono::seconds(5));
+  EXPECT_EQ(bob.ledger->head(), alice.ledger->head());
+  EXPECT_EQ(stored_base(*bob.store).value(), alice.ledger->head().height);
+  EXPECT_TRUE(stored_missing(*bob.store).value().empty());
+  EXPECT_EQ(bob.store->rows(Table::block), alice.store->rows(Table::block));
+  const auto loaded = load_ledger(world.genesis_bytes, *bob.store);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->head(), alice.ledger->head());
+}
+
 TEST_F(LedgerCatchUps, WhoHasWhichBlocksIsToldByThoseThatAnswer) {
   be_away();
   world.start(bob);
