@@ -81,6 +81,8 @@ void LedgerHistory::look() {
   if (entries < least_entries()) surplus_.clear();
   if (!surplus_.empty()) to_ask_.assign(to_ask.begin(), to_ask.end());
   surveys_left_ = to_ask_.size() / wanted_max + 2;
+  told_.waiting_units = surplus_.size() - static_cast<std::size_t>(std::ranges::count_if(
+                                              surplus_, [&](const auto& each) { return is_kept(each); }));
   if (all && missing.empty()) once_ = false;
   fetch_->aim(std::move(goal));
   store_long_ledger();
@@ -274,19 +276,22 @@ void LedgerHistory::confirm(Monotonic now) {
   });
 }
 
+bool LedgerHistory::is_kept(const Surplus& surplus) const {
+  return std::ranges::all_of(surplus.holders, [&](const NodeId& node) {
+    const auto at = confirmed_.find(node);
+    return at != confirmed_.end() && holds(at->second.blocks, surplus.unit.blocks);
+  });
+}
+
 /// What all of those have that should.
 void LedgerHistory::drop() {
   if (!fetch_ || surplus_.empty() || once_ || fetch_->has_waiting()) return;
   std::vector<BlockRange> ranges;
   std::uint64_t entries = 0;
-  for (const auto& [unit, holders] : surplus_) {
-    const bool kept = std::ranges::all_of(holders, [&](const NodeId& node) {
-      const auto at = confirmed_.find(node);
-      return at != confirmed_.end() && holds(at->second.blocks, unit.blocks);
-    });
-    if (!kept) continue;
-    ranges.push_back(unit.blocks);
-    entries += unit.entries;
+  for (const auto& surplus : surplus_) {
+    if (!is_kept(surplus)) continue;
+    ranges.push_back(surplus.unit.blocks);
+    entries += surplus.unit.entries;
   }
   told_.waiting_units = surplus_.size() - ranges.size();
   if (entries < least_entries()) return;

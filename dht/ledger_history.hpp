@@ -66,16 +66,6 @@ class LedgerHistory {
   Status status() const;
 
  private:
-  void look();
-  void judge();
-  void go_on();
-  void give_up(LinkId link, std::string_view counter);
-  void end_survey();
-  void confirm(Monotonic now);
-  void drop();
-  void store_long_ledger();
-  std::uint64_t least_entries() const;
-
   struct Survey {
     std::set<LinkId> open;
     std::size_t asked = 0;
@@ -88,6 +78,17 @@ class LedgerHistory {
     HistoryUnit unit;
     std::vector<NodeId> holders;
   };
+
+  void look();
+  void judge();
+  void go_on();
+  void give_up(LinkId link, std::string_view counter);
+  void end_survey();
+  void confirm(Monotonic now);
+  void drop();
+  bool is_kept(const Surplus& surplus) const;
+  void store_long_ledger();
+  std::uint64_t least_entries() const;
 
   OverlayContext& context_;
   const std::map<LinkId, Checkpoint>& heads_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/ledger/placement.hpp"
 #include "core/ledger/storage.hpp"
 #include "dht/wire.hpp"
 #include "tests/dht/overlay_world.hpp"
@@ -156,6 +157,68 @@ TEST_F(LedgerCatchUps, ALongLedgerIsNotReplayedAtEachStart) {
   const auto loaded = load_ledger(world.genesis_bytes, *bob.store);
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(loaded->head(), alice.ledger->head());
+}
+
+TEST_F(LedgerCatchUps, OldBlocksAreDroppedWhenAllThatShouldKeepThemSaidThatTheyDo) {
+  world.join("carol", alice);
+  world.join("dave", alice);
+  world.join("erin", alice);
+  const auto update_alice = [&] {
+    alice.overlay->ledger_sync().submit(
+        make_update(*alice.ledger->handle("alice"), alice.ledger->network(), alice.ledger->head(), alice.owner, {}),
+        [](auto) {});
+    world.run();
+  };
+  for (int i = 0; alice.ledger->tiles().empty() || alice.ledger->entry_count() % tile_width < 3; ++i) {
+    if (i % 20 == 0) world.clock.now_ms += 24 * 3'600'000;
+    update_alice();
+    ASSERT_LT(i, 400);
+  }
+  world.clock.now_ms += 40ull * 24 * 3'600'000;
+  update_alice();
+  world.pass(std::chrono::seconds(1));
+  world.remember_blocks_of(alice);
+  const auto units = history_units(*alice.ledger);
+  ASSERT_EQ(units.size(), 1u);
+  const auto holders = Placement(*alice.ledger).holders(units[0].tile);
+  ASSERT_EQ(holders.size(), 3u);
+  // Of five, alice decides the blocks and keeps all of them.
+  std::vector<Home*> others;
+  Home* keeper = nullptr;
+  for (auto& [handle, home] : world.homes) {
+    home->history = {std::chrono::seconds(10), 1};
+    const bool keeps = std::ranges::find(holders, home->key.node_id()) != holders.end();
+    if (keeps && home.get() != &alice) keeper = home.get();
+    if (!keeps && home.get() != &alice) others.push_back(home.get());
+  }
+  ASSERT_TRUE(keeper && !others.empty());
+  for (auto& [handle, home] : world.homes) {
+    world.kill(*home);
+    world.start(*home);
+  }
+  const auto has_unit = [&](Home& home) { return home.store->rows(Table::block).contains(block_key(1)); };
+  const auto all = [&](bool had) {
+    return std::ranges::all_of(others, [&](Home* home) { return has_unit(*home) == had; });
+  };
+  // One of them does not say so.
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes&) {
+    return type != FrameType::ledger_part || &from != keeper;
+  };
+  world.pass(std::chrono::minutes(5));
+  EXPECT_TRUE(all(true));
+  EXPECT_EQ(others.front()->overlay->ledger_sync().history().status().waiting_units, 1u);
+
+  world.on_wire = nullptr;
+  world.pass(std::chrono::minutes(5));
+  EXPECT_TRUE(all(false));
+  for (auto& [handle, home] : world.homes) {
+    if (std::ranges::find(others, home.get()) != others.end()) continue;
+    EXPECT_TRUE(has_unit(*home)) << handle;
+  }
+  EXPECT_EQ(stored_missing(*others.front()->store).value(), std::vector{units[0].blocks});
+  const auto loaded = load_ledger(world.genesis_bytes, *others.front()->store);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->map_root(), alice.ledger->map_root());
 }
 
 TEST_F(LedgerCatchUps, WhoHasWhichBlocksIsToldByThoseThatAnswer) {
