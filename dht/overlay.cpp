@@ -221,6 +221,7 @@ LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {
 
 void Overlay::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) {
   links_[link] = {peer, hello.instance, kind, false};
+  wills_.heard(peer, context_.clock.monotonic());  // also if it ends before the next second asks
   if (kind != LinkClass::member) return;
   peers_.link_up(link, peer, hello, dialled_by_us);
   ledger_sync_.link_up(link, peer, hello, kind);

@@ -391,5 +391,19 @@ TEST_F(Wills, AFilterBringsThoseThatItMatches) {
   EXPECT_THAT(take(bob), ElementsAre("kitchen*"));
 }
 
+TEST_F(Wills, AreNotDueAfterALinkThatStoodForLessThanASecond) {
+  read(bob);
+  set(1, message("gone"));
+  world.keep_apart(alice, bob);
+  world.pass(25s);
+  const LinkId link{world.next_link++};
+  bob.overlay->link_up(link, alice.key.node_id(), alice.overlay->own_hello(), LinkClass::member, false);
+  bob.overlay->link_down(link, alice.key.node_id(), "not permitted");
+  world.pass(20s);
+  EXPECT_THAT(take(bob), IsEmpty()) << "alice said hello";
+  world.pass(20s);
+  EXPECT_THAT(take(bob), ElementsAre("gone*"));
+}
+
 }  // namespace
 }  // namespace diot::test
