@@ -234,7 +234,7 @@ void ChannelLogs::set_copies_complete(const ChannelId& id, const std::vector<std
   context_.turn.touch();
   if (!channel.all_copies()) return;
   for (auto& [link, member] : channel.members)
-    if (std::exchange(member.waits_for_copies, false)) {
+    if (member.snapshot_due) {
       open_snapshot(id, member);
       send_snapshot(id, link, member);
     }
@@ -282,7 +282,7 @@ std::size_t ChannelLogs::members(const ChannelId& id) const {
 }
 
 void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin& join) {
-  wire::ChannelHeads answer{join.channel, {}, {}};
+  wire::ChannelHeads answer{join.channel, {}, {}, join.number};
   const auto found = channels_.find(join.channel);
   if (found == channels_.end()) {
     answer.error = "no such public channel here";
@@ -292,6 +292,8 @@ void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin&
   Channel& channel = found->second;
   Member member;
   member.node = peer;
+  member.number = join.number;
+  member.snapshot_due = join.snapshot;
   member.filters = join.filters;
   for (const auto& [writer, log] : channel.logs) {
     const Cursor& head = servable(writer, log);
@@ -467,8 +469,11 @@ bool ChannelLogs::may_leave(const NodeId& writer, Ticket ticket, const Incarnati
 }
 
 void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
+  const Channel& channel = channels_.at(id);
+  const bool all_here = channel.all_copies() || channel.logs.contains(context_.self());
   while (context_.links->unsent_bytes(link) < limits::link_bulk_bytes_max) {
-    wire::RetainedValues values{id, false, {}};
+    // Who has not got all of them yet must not say that these are, nor that none of them will be gone then.
+    wire::RetainedValues values{id, false, {}, member.snapshot_due && all_here ? member.number : 0};
     std::size_t bytes = 0;
     for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
@@ -484,15 +489,12 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
       values.values.push_back({0, will->proof});
       bytes += will->proof.size();
     }
-    // Who has not got all of them yet must not say that these were all.
-    const Channel& channel = channels_.at(id);
-    const bool all_here = channel.all_copies() || channel.logs.contains(context_.self());
     const bool done = member.snapshot.empty() && member.wills.empty();
-    values.last = done && all_here;
+    values.last = done && member.snapshot_due && all_here;
     context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
     if (!done) continue;
     member.snapshot_open = false;
-    member.waits_for_copies = !all_here;
+    member.snapshot_due &= !all_here;
     return;
   }
 }

@@ -126,13 +126,14 @@ class ChannelLogs {
   };
   struct Member {
     NodeId node;
+    std::uint64_t number = 0;            ///< of its join
     std::vector<std::string> filters;    ///< none: it wants everything
     std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
     bool wants(std::string_view topic) const;
     std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
     std::vector<WillKey> wills;         ///< … the wills that stand …
     bool snapshot_open = false;         ///< … and then the frame that says that these were all
-    bool waits_for_copies = false;      ///< it gets them all once they are all here
+    bool snapshot_due = false;          ///< it asked for all of them, and gets them once they are all here
   };
   struct Channel {
     std::string handle;  ///< whose it is; empty: ours, or not known yet

@@ -362,9 +362,7 @@ void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
 
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   Join& asked = channel.joins[link];
-  const bool before = asked.joined || asked.before;
   auto filters = filters_for(owners_.at(channel.handle), channel, link);
-  asked = {false, before, (before && asked.skips) || !filters.empty(), context_.clock.monotonic(), filters, {}, {}};
   if (!filters.empty()) {
     // Copies of what nobody wants any more would grow old unseen.
     const auto wanted = [&](std::string_view name) {
@@ -377,18 +375,34 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
   const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;
   wire::ChannelJoin join{id, !logs_.copies_complete(id, filters) && !snapshot_elsewhere, {}, filters};
-  if (join.snapshot) {
-    channel.snapshot_from = link;
-    channel.snapshot_filters = std::move(filters);
-    channel.fresh.clear();
-    channel.since.clear();
-    context_.wills.begin_snapshot(id);
+  // The same once more, as no answer came: any of the answers will do, and on a slow link the first must.
+  const bool again = asked.waits && asked.filters == filters && asked.snapshot == join.snapshot &&
+                     (!join.snapshot || channel.snapshot_from == link);
+  const Monotonic now = context_.clock.monotonic();
+  if (again) {
+    asked.asked = now;
+  } else {
+    const bool before = asked.joined || asked.before, skips = (before && asked.skips) || !filters.empty();
+    asked = {false, before, skips, now, filters, {}, {}, ++joins_asked_, join.snapshot, true};
+    // It replaces an earlier one, of whose values no more come.
+    if (channel.snapshot_from == link) {
+      channel.snapshot_from.reset();
+      context_.wills.drop_snapshot(id);
+    }
+    if (join.snapshot) {
+      channel.snapshot_from = link;
+      channel.snapshot_filters = std::move(filters);
+      channel.fresh.clear();
+      channel.since.clear();
+      context_.wills.begin_snapshot(id);
+    }
   }
+  join.number = asked.number;
   for (const auto& writer : channel.followed)
     if (const LogEnd* end = logs_.end(id, writer)) {
       join.positions.push_back({writer, end->cursor, end->header});
       asked.told.insert(writer);
-      if (join.snapshot) channel.since[writer] = end->cursor;
+      if (join.snapshot && !again) channel.since[writer] = end->cursor;
     }
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
 }

@@ -103,13 +103,16 @@ class RemoteChannels {
     std::uint64_t seq = 0;
   };
   struct Join {
-    bool joined = false;
+    bool joined = false;  ///< as the answer to the latest join says
     bool before = false;  ///< joined already when it was asked for something else
     bool skips = false;   ///< it may leave out the bodies of what no filter of ours matches
     Monotonic asked{};
     std::vector<std::string> filters;  ///< what it was asked for; none: everything
     std::set<NodeId> told;             ///< writers in whose logs we said where we are: what follows comes by itself
     std::map<NodeId, Cursor> ends;     ///< how far it held the logs when it answered
+    std::uint64_t number = 0;
+    bool snapshot = false;  ///< all retained values were asked for
+    bool waits = false;     ///< no answer has come yet
   };
   /// What is missing behind a log's end, and who has been asked for it.
   struct Missing {
@@ -184,7 +187,7 @@ class RemoteChannels {
   /// Whether the record is on a topic of the channel's share.
   bool is_of_share(const Channel& channel, const Record& record);
   void take_will(Channel& channel, const BatchView& batch, std::uint32_t index, Record record);
-  void offer_will(Channel& channel, LinkId link, const ProvenRecord& proven, ByteView proof);
+  void offer_will(const Channel& channel, const ProvenRecord& proven, ByteView proof);
   WillTable::Use wills_of_handle(const Channel& channel, WillTable::Use (WillTable::*of)(const ChannelId&) const) const;
   bool has_room_for(const Channel& channel, const WillKey& key, const HeldWill& will) const;
   /// Delivers to the subscribers here what writers that have been silent for too long left as their wills.
@@ -199,6 +202,7 @@ class RemoteChannels {
   std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
   std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
   std::map<LinkId, NodeId> links_;
+  std::uint64_t joins_asked_ = 0;
   std::vector<std::string> veils_over_;  ///< topics; of this frame or tick
 };
 

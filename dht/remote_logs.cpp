@@ -38,15 +38,20 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   Channel& channel = found->second;
   const auto join = channel.joins.find(link);
   if (join == channel.joins.end()) return;
+  // What answers a join that a later one has replaced tells places that are good all the same; whether what was asked for
+  // later comes, too, the next answer says.
+  const bool latest = heads.number == join->second.number;
   if (!heads.error.empty()) {
-    join->second.joined = join->second.before =
+    if (!latest) return;
+    join->second.joined = join->second.before = join->second.waits =
         false;  // the catalogue that tells why may be on its way, else it is asked again
     expect_nothing(channel, link);
     context_.count("joins refused");
     return;
   }
-  join->second.joined = true;
-  join->second.before = false;
+  join->second.joined |= latest;
+  join->second.before = !join->second.joined && (join->second.before || heads.number != 0);
+  join->second.waits &= !latest;
   for (auto position : heads.positions) {
     const auto right = context_.ledger.right_to_write(channel.handle, position.writer, heads.channel);
     if (right.extent == WriterRight::Extent::nothing) continue;
@@ -403,6 +408,7 @@ void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint
 void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values) {
   Channel* channel = joined(link, values.channel);
   if (!channel) return context_.count("retained values of channels not joined");
+  const bool of_snapshot = channel->snapshot_from == link && channel->joins.at(link).number == values.number;
   for (const auto& value : values.values) {
     auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
     const bool is_will = proven && proven->record.kind == RecordKind::will_set;
@@ -416,15 +422,15 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     }
     channel->proven_header = proven->header_hash;
     if (is_will) {
-      offer_will(*channel, link, *proven, value.proof);
+      if (of_snapshot) offer_will(*channel, *proven, value.proof);
       continue;
     }
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message) continue;
-    if (channel->snapshot_from == link) channel->fresh.insert(message->topic);
+    if (of_snapshot) channel->fresh.insert(message->topic);
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
-  const bool all = values.last && channel->snapshot_from == link;
+  const bool all = values.last && of_snapshot;
   const auto has_room = [&](const WillKey& key, const HeldWill& will) { return has_room_for(*channel, key, will); };
   if (all && !(knows_enough(*channel, link) &&
                context_.wills.end_snapshot(values.channel, context_.clock.monotonic(), has_room))) {

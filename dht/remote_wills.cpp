@@ -59,15 +59,10 @@ void RemoteChannels::take_will(Channel& channel, const BatchView& batch, std::ui
   (void)context_.wills.set(key, std::move(will), context_.clock.monotonic());
 }
 
-void RemoteChannels::offer_will(Channel& channel, LinkId link, const ProvenRecord& proven, ByteView proof) {
+void RemoteChannels::offer_will(const Channel& channel, const ProvenRecord& proven, ByteView proof) {
   auto found = will_of(proven, proof);
   if (!found) return context_.count("wills refused");
   if (!is_of_share(channel, proven.record)) return;
-  if (!channel.snapshot_from && !context_.wills.find(found->first)) {
-    // Of an answer that came behind another one, which was taken for it: all are asked for once more.
-    logs_.set_copies_incomplete(found->first.channel);
-  }
-  if (channel.snapshot_from != link) return;
   const auto offered = wills_of_handle(channel, &WillTable::offered);
   if (offered.count >= limits::wills_per_handle_max ||
       offered.bytes + found->second.bytes() > limits::wills_bytes_per_handle_max)

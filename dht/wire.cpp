@@ -252,8 +252,9 @@ std::optional<CatalogueGet> decode_catalogue_get(ByteView body) {
 Bytes encode_channel_join(const ChannelJoin& join) {
   Bytes body;
   PackWriter out(body);
-  out.array(4);
+  out.array(5);
   out.bin(join.channel);
+  out.uint(join.number);
   out.uint(join.snapshot ? 1 : 0);
   pack(out, join.positions);
   out.array(join.filters.size());
@@ -263,9 +264,10 @@ Bytes encode_channel_join(const ChannelJoin& join) {
 
 std::optional<ChannelJoin> decode_channel_join(ByteView body) {
   PackReader in(body);
-  in.array_of(4);
+  in.array_of(5);
   ChannelJoin join;
   join.channel = in.id<ChannelId>();
+  join.number = in.uint();
   join.snapshot = in.uint(1) == 1;
   if (!unpack(in, join.positions)) return std::nullopt;
   for (auto left = in.array(limits::filters_for_others_max); left > 0; --left)
@@ -277,8 +279,9 @@ std::optional<ChannelJoin> decode_channel_join(ByteView body) {
 Bytes encode_channel_heads(const ChannelHeads& heads) {
   Bytes body;
   PackWriter out(body);
-  out.array(3);
+  out.array(4);
   out.bin(heads.channel);
+  out.uint(heads.number);
   out.str(std::string_view(heads.error).substr(0, message_bytes_max));
   pack(out, heads.positions);
   return body;
@@ -286,9 +289,10 @@ Bytes encode_channel_heads(const ChannelHeads& heads) {
 
 std::optional<ChannelHeads> decode_channel_heads(ByteView body) {
   PackReader in(body);
-  in.array_of(3);
+  in.array_of(4);
   ChannelHeads heads;
   heads.channel = in.id<ChannelId>();
+  heads.number = in.uint();
   heads.error = in.str(message_bytes_max);
   if (!unpack(in, heads.positions) || !in.done()) return std::nullopt;
   return heads;
@@ -354,8 +358,9 @@ std::optional<ChannelGap> decode_channel_gap(ByteView body) {
 Bytes encode_retained_values(const RetainedValues& values) {
   Bytes body;
   PackWriter out(body);
-  out.array(3);
+  out.array(4);
   out.bin(values.channel);
+  out.uint(values.number);
   out.uint(values.last ? 1 : 0);
   out.array(values.values.size());
   for (const auto& value : values.values) {
@@ -368,9 +373,10 @@ Bytes encode_retained_values(const RetainedValues& values) {
 
 std::optional<RetainedValues> decode_retained_values(ByteView body) {
   PackReader in(body);
-  in.array_of(3);
+  in.array_of(4);
   RetainedValues values;
   values.channel = in.id<ChannelId>();
+  values.number = in.uint();
   values.last = in.uint(1) == 1;
   for (auto left = in.array(values_per_frame_max); left > 0; --left) {
     in.array_of(2);

@@ -97,7 +97,8 @@ struct Position {
   Cursor cursor;
   Bytes header;
 };
-/// A reader wants a channel's batches: of each log those behind its position, or from now on where it gives none.
+/// A reader wants a channel's batches: of each log those behind its position, or from now on where it gives none. Answers
+/// repeat its number, so that none is taken for that of a later join, which asks for something else.
 struct ChannelJoin {
   ChannelId channel;
   bool snapshot = true;  ///< it wants the retained values first
@@ -105,6 +106,7 @@ struct ChannelJoin {
   /// In the owner's names: of batches without a record that one of these matches the header alone will do, and no other
   /// retained values are wanted. None: everything.
   std::vector<std::string> filters = {};
+  std::uint64_t number = 0;  ///< the reader's, of this link; 0: it waits for no answer
 };
 Bytes encode_channel_join(const ChannelJoin& join);
 std::optional<ChannelJoin> decode_channel_join(ByteView body);
@@ -114,6 +116,7 @@ struct ChannelHeads {
   ChannelId channel;
   std::string error;
   std::vector<Position> positions;
+  std::uint64_t number = 0;  ///< of the join; 0: nobody asked, a log has begun
 };
 Bytes encode_channel_heads(const ChannelHeads& heads);
 std::optional<ChannelHeads> decode_channel_heads(ByteView body);
@@ -156,6 +159,7 @@ struct RetainedValues {
     ByteView proof;
   };
   std::vector<Value> values;
+  std::uint64_t number = 0;  ///< of the join that asked for all of them; 0: they are not part of such an answer
 };
 Bytes encode_retained_values(const RetainedValues& values);
 std::optional<RetainedValues> decode_retained_values(ByteView body);

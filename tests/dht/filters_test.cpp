@@ -103,6 +103,35 @@ TEST_F(Filters, ThatGetWiderAskForTheValuesThatTheyHaveNotSeen) {
   EXPECT_EQ(value(bob, "@alice/sensors/bath/t"), "b2");
 }
 
+TEST_F(Filters, AreInForceWhenTheirOwnAnswerComesAndNotThatOfNarrowerOnes) {
+  want("@alice/sensors/hall/t");
+  const auto counts = world.on_wire;
+  const LinkId link = world.links_between(alice, bob).at(0);
+  std::vector<std::pair<FrameType, Bytes>> held;  // what alice answers
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes& body) {
+    if (&from != &alice || (type != FrameType::channel_heads && type != FrameType::retained)) return true;
+    held.emplace_back(type, body);
+    return false;
+  };
+  bob.overlay->add_demand("@alice/sensors/kitchen/#", false);
+  world.run();
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes&) {
+    return &from != &bob || type != FrameType::channel_join;  // the next question is late
+  };
+  bob.overlay->add_demand("@alice/sensors/bath/#", false);
+  for (const auto& [type, body] : held) bob.overlay->link_frame(link, alice.key.node_id(), type, body);
+  bob.turn.touch();
+  world.run();
+  EXPECT_FALSE(bob.overlay->remote().acknowledged("@alice/sensors/bath/#"));
+  publish("sensors/hall/t", "1");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/hall/t 1")) << "what was asked for before goes on";
+  world.on_wire = counts;
+  world.pass(4s);
+  EXPECT_TRUE(bob.overlay->remote().acknowledged("@alice/sensors/bath/#"));
+  publish("sensors/bath/t", "2");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/bath/t 2"));
+}
+
 TEST_F(Filters, ThatGetNarrowerKeepNoValuesThatGrowOld) {
   want("@alice/sensors/kitchen/#");
   want("@alice/sensors/bath/#");

@@ -391,6 +391,29 @@ TEST_F(Wills, AFilterBringsThoseThatItMatches) {
   EXPECT_THAT(take(bob), ElementsAre("kitchen*"));
 }
 
+TEST_F(Wills, AllComeByTheWiderOfTwoQuestionsUnderWayAtOnceAlsoForWhomTheyAreCarried) {
+  set(1, message("kitchen", Qos::at_least_once, false, "sensors/kitchen/status"));
+  set(2, message("bath", Qos::at_least_once, false, "sensors/bath/status"));
+  std::vector<std::pair<FrameType, Bytes>> held;  // what alice answers
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&from != &alice || &to != &bob || (type != FrameType::channel_heads && type != FrameType::retained))
+      return true;
+    held.emplace_back(type, body);
+    return false;
+  };
+  bob.overlay->add_demand("@alice/sensors/hall", false);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  world.pass(5s);  // carol asks bob, who asks for everything then, before he has his answer
+  world.on_wire = nullptr;
+  for (const auto& [type, body] : held)
+    bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), type, body);
+  bob.turn.touch();
+  world.run();
+  EXPECT_EQ(standing(bob), 2u);
+  world.pass(10s);
+  EXPECT_EQ(standing(carol), 2u) << "an answer to the narrower question was passed on as all there is";
+}
+
 TEST_F(Wills, AreNotDueAfterALinkThatStoodForLessThanASecond) {
   read(bob);
   set(1, message("gone"));
