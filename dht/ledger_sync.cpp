@@ -18,6 +18,8 @@ constexpr std::size_t blocks_bytes_max = 512 << 10;
 constexpr auto freshness = std::chrono::hours(1);         ///< the oldest that the newest block gets
 constexpr auto compare_interval = std::chrono::hours(1);  ///< of heads, on links on which nothing happens
 constexpr std::size_t double_votes_max = 100;
+/// How long a witness listens that comes back when others may have succeeded it: links are there within seconds.
+constexpr auto listening = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -60,6 +62,7 @@ void LedgerSync::blame(const DoubleVote& evidence) {
 }
 
 void LedgerSync::load() {
+  loaded_at_ = context_.clock.monotonic();
   durable_head_ = context_.ledger.head();
   forks_.load();
   if (witness_) witness_->load();
@@ -70,6 +73,12 @@ void LedgerSync::load() {
 bool LedgerSync::is_witness() const {
   return key_ &&
          std::ranges::find(context_.ledger.witnesses(), key_->public_key()) != context_.ledger.witnesses().end();
+}
+
+bool LedgerSync::listens() const {
+  const auto silence = std::chrono::milliseconds(limits::succession_silence - freshness);
+  return context_.clock.monotonic() < loaded_at_ + listening && context_.ledger.head().height > 0 &&
+         context_.clock.wall_ms() >= context_.ledger.head_time() + static_cast<WallMs>(silence.count());
 }
 
 bool LedgerSync::decides_alone() const { return is_witness() && context_.ledger.witnesses().size() == 1; }
@@ -200,13 +209,13 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
       if (!history_.on_part(link, body)) catch_up_.on_part(link, body);
       return true;
     case FrameType::proposal:
-      if (witness_) witness_->on_proposal(link, body);
+      if (witness_ && !listens()) witness_->on_proposal(link, body);
       return true;
     case FrameType::vote:
-      if (witness_) witness_->on_vote(link, body);
+      if (witness_ && !listens()) witness_->on_vote(link, body);
       return true;
     case FrameType::agreement_state:
-      if (witness_) witness_->on_state(link, body);
+      if (witness_ && !listens()) witness_->on_state(link, body);
       return true;
     case FrameType::succession: return succession_.on_frame(link, body);
     case FrameType::cosignature:
@@ -343,7 +352,7 @@ void LedgerSync::head_moved(std::vector<Committed> committed) {
 // Deciding ---------------------------------------------------------------------------------------------------
 
 void LedgerSync::decide_alone(bool may_be_empty) {
-  if (!decides_alone() || (pool_.empty() && !may_be_empty)) return;
+  if (!decides_alone() || listens() || (pool_.empty() && !may_be_empty)) return;
   const auto entries = pool_.waiting();
   auto block = context_.ledger.make_block(entries, context_.clock.wall_ms(), *key_,
                                           [&](const Bytes& entry, const Error& why) { pool_.refused(entry, why); });
@@ -391,10 +400,13 @@ LedgerSync::Status LedgerSync::status() const {
   out.in_reach = std::min(out.witnesses, witnesses_.size() + (out.witness && out.refusal.empty() ? 1 : 0));
   out.waiting = pool_.items().size();
   out.step = catch_up_.step();
+  out.listening = out.witness && listens();
   return out;
 }
 
 std::string LedgerSync::Status::text() const {
+  if (listening)
+    return "the newest block here is days old: for half a minute this witness hears first what others have";
   if (witnesses == 1) return in_reach == 1 ? "the registrar is in reach" : "the registrar is not in reach";
   return fmt::format("{} of {} witnesses are needed, {} {} in reach", needed, witnesses, in_reach,
                      in_reach == 1 ? "is" : "are");
@@ -403,7 +415,7 @@ std::string LedgerSync::Status::text() const {
 void LedgerSync::tick() {
   const Monotonic now = context_.clock.monotonic();
   const bool witness = is_witness();
-  if (witness && !decides_alone()) witness_->tick();
+  if (witness && !decides_alone() && !listens()) witness_->tick();
   const auto head_time =
       context_.ledger.head_time() + static_cast<WallMs>(std::chrono::milliseconds(freshness).count());
   if (decides_alone() && context_.ledger.head().height > 0 && context_.clock.wall_ms() >= head_time) decide_alone(true);

@@ -71,6 +71,7 @@ class LedgerSync {
     bool agreeing = false;  ///< a block is being agreed upon, in this round:
     std::uint32_t round = 0;
     std::size_t waiting = 0;  ///< entries
+    bool listening = false;   ///< a witness that may have been succeeded while it was away
     std::string step;         ///< of taking the ledger over at its newest block, while that is under way
     /// "3 of 4 witnesses are needed, 2 are in reach".
     std::string text() const;
@@ -98,6 +99,7 @@ class LedgerSync {
   std::vector<NodeId> witnesses_to_dial() const;
   std::set<NodeId> wanted_for_blocks() const;
   bool is_or_becomes_witness() const;
+  bool listens() const;
   void blame(const DoubleVote& evidence);
   void accuse();
   void on_head(LinkId link, const Checkpoint& head);
@@ -142,6 +144,7 @@ class LedgerSync {
   std::map<LinkId, Checkpoint> peers_;
   LedgerCatchUp catch_up_;
   LedgerHistory history_;
+  Monotonic loaded_at_{};
   std::map<LinkId, Member> members_;
   std::set<LinkId> witnesses_;         ///< links to nodes that are witnesses, or will be
   std::map<LinkId, Monotonic> asked_;  ///< blocks that are under way

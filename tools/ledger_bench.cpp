@@ -1,17 +1,24 @@
 // diot-ledger-bench: what a ledger of so many handles costs: to replay it, to begin with a snapshot of it, on disk, in
-// memory, and to check a proof. Each step is a process of its own, so that its memory is its own.
+// memory, and to check a proof; and how fast four witnesses agree. Each step is a process of its own, so that its memory is
+// its own.
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <set>
+#include <thread>
 
+#include "core/ledger/agreement.hpp"
 #include "core/ledger/proof.hpp"
 #include "core/ledger/snapshot_fetch.hpp"
 #include "core/ledger/storage.hpp"
@@ -190,7 +197,7 @@ void snapshot(const fs::path& folder) {
 }
 
 void prove(const fs::path& folder) {
-  Disk disk(folder / "a.db");
+  Disk disk(folder / "b.db");
   const auto genesis = read_genesis(folder);
   const auto ledger = must(load_ledger(genesis, disk.store()));
   const auto newest = must(decode_block(must(disk.store().get(Table::block, block_key(ledger.head().height))).value()));
@@ -213,6 +220,140 @@ void prove(const fs::path& folder) {
   }
   fmt::print("| a proof, {} witnesses | at most {} bytes, checked in {:.2f} ms |\n", witness_count, bytes,
              seconds / rounds * 1000);
+}
+
+// Agreement ------------------------------------------------------------------------------------------------------
+
+/// A witness with a thread, a disk and a ledger of its own; what it sends the others get at once.
+class Member final : public EntrySource {
+ public:
+  Member(const fs::path& file, ByteView genesis, ByteView block_1, const KeyPair& witness, std::vector<Bytes> entries)
+      : disk_(file),
+        ledger_(must(Ledger::from_genesis(genesis))),
+        waiting_(std::move(entries)),
+        agreement_(ledger_, witness, clock_, *this) {
+    must(ledger_.append(block_1));
+    agreement_.load(std::optional(Agreement::new_memory(witness.public_key(), 2)), std::optional<Bytes>());
+  }
+
+  std::vector<Bytes> waiting() override {
+    const auto some = std::min(waiting_.size() - taken_, limits::submitted_entries_max);
+    const auto first = waiting_.begin() + static_cast<std::ptrdiff_t>(taken_);
+    return {first, first + static_cast<std::ptrdiff_t>(some)};
+  }
+  bool empty() const override { return taken_ == waiting_.size(); }
+  void refused(const Bytes&, const Error& why) override { give_up(why.message); }
+
+  void put(const Agreement::Send& message) {
+    {
+      const std::lock_guard lock(mutex_);
+      inbox_.push_back(message);
+    }
+    came_.notify_one();
+  }
+  /// Until everything is in a block.
+  void run(const std::vector<std::unique_ptr<Member>>& all) {
+    while (!empty()) {
+      agreement_.tick();
+      work(all);
+      std::unique_lock lock(mutex_);
+      came_.wait_until(lock, agreement_.wake_at(), [this] { return !inbox_.empty(); });
+      const auto messages = std::exchange(inbox_, {});
+      lock.unlock();
+      for (const auto& message : messages) {
+        const bool vote = message.kind == Agreement::Send::Kind::vote;
+        must(vote ? agreement_.on_vote(message.bytes) : agreement_.on_proposal(message.bytes));
+        work(all);
+      }
+    }
+  }
+  const Ledger& ledger() const { return ledger_; }
+
+ private:
+  void work(const std::vector<std::unique_ptr<Member>>& all) {
+    for (auto outputs = agreement_.take(); !outputs.empty(); outputs = agreement_.take())
+      for (auto& output : outputs) {
+        if (auto* persist = std::get_if<Agreement::Persist>(&output)) {
+          disk_.store().put(Table::meta, to_bytes("memory"), std::move(persist->memory));
+          if (persist->value) disk_.store().put(Table::meta, to_bytes("value"), std::move(*persist->value));
+          disk_.commit();
+        } else if (auto* message = std::get_if<Agreement::Send>(&output)) {
+          for (const auto& other : all)
+            if (other.get() != this) other->put(*message);
+        } else if (auto* made = std::get_if<Agreement::Decided>(&output)) {
+          const auto before = ledger_.entry_count();
+          must(ledger_.append(made->block));
+          disk_.store().put(Table::block, block_key(ledger_.head().height), made->block);
+          disk_.commit();
+          taken_ += ledger_.entry_count() - before;  // all have them in one order
+          agreement_.on_head();
+        }
+      }
+  }
+
+  Disk disk_;
+  Ledger ledger_;
+  SystemClock clock_;
+  const std::vector<Bytes> waiting_;
+  std::size_t taken_ = 0;
+  Agreement agreement_;
+  std::mutex mutex_;
+  std::condition_variable came_;
+  std::deque<Agreement::Send> inbox_;
+};
+
+void agree(const fs::path& folder) {
+  constexpr std::size_t founders = 400, registrations = 10'000, members = 4;
+  std::vector<KeyPair> witnesses;
+  Genesis genesis;
+  for (std::size_t i = 0; i < members; ++i) {
+    witnesses.push_back(key(i, 9));
+    genesis.witnesses.push_back(witnesses.back().public_key());
+  }
+  const auto now = SystemClock().wall_ms();
+  genesis.time = now;
+  for (std::uint64_t i = 0; i < founders; ++i)
+    genesis.founding.push_back(make_register(home(i), {}, {}, key(i, 1), {key(i, 3)}, nullptr));
+  const auto bytes = encode_genesis(genesis, witnesses);
+  auto ledger = must(Ledger::from_genesis(bytes));
+  const auto first = must(ledger.propose(genesis.founding, now));
+  std::vector<BlockView::Vote> votes;
+  for (std::size_t i = 0; i < members; ++i)
+    votes.push_back(make_vote(first.header, 0, static_cast<std::uint32_t>(i), now, witnesses[i]));
+  const auto block_1 = encode_block(first.header, first.entries, 0, votes);
+  must(ledger.append(block_1));
+  std::vector<Bytes> entries;
+  for (std::uint64_t next = founders; entries.size() < registrations; ++next) {
+    const auto inviter = (next - founders) / 5;
+    const auto token = key(next, 4);
+    const Grant grant{ledger.network(), name(inviter), token.public_key(),       1,
+                      now + day_ms,     ledger.head(), key(inviter, 3).node_id()};
+    const Invite invite{encode_grant(grant, key(inviter, 3)), token.seed(), grant.signer, {}};
+    entries.push_back(
+        make_register(home(next), ledger.network(), ledger.head(), key(next, 1), {key(next, 3)}, &invite));
+  }
+
+  std::vector<std::unique_ptr<Member>> all;
+  for (std::size_t i = 0; i < members; ++i)
+    all.push_back(
+        std::make_unique<Member>(folder / fmt::format("witness-{}.db", i), bytes, block_1, witnesses[i], entries));
+  const Timer timer;
+  std::vector<std::thread> threads;
+  for (auto& member : all) threads.emplace_back([&] { member->run(all); });
+  for (auto& thread : threads) thread.join();
+  const auto seconds = timer.seconds();
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto cpu = static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                   static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+  for (const auto& member : all)
+    if (member->ledger().map_root() != all[0]->ledger().map_root()) give_up("the witnesses differ");
+  fmt::print(
+      "| four witnesses agree, a thread each | {} entries in {} blocks, {:.1f} s: {:.0f} entries/s, {:.0f} µs of CPU "
+      "an "
+      "entry at each |\n",
+      registrations, all[0]->ledger().head().height - 1, seconds, registrations / seconds,
+      cpu * 1e6 / (registrations * members));
 }
 
 /// Runs this program again for one step.
@@ -239,17 +380,19 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(std::uint64_t{2000}, std::uint64_t{10'000'000}))
       ->capture_default_str();
   app.add_option("--folder", folder, "where the databases are made; a new one in /tmp if none is given");
-  app.add_option("--step", step, "one step only: make, replay, snapshot, load, prove");
+  app.add_option("--step", step, "one step only: make, replay, snapshot, load, prove, agree");
   CLI11_PARSE(app, argc, argv);
   if (step == "make") return make(folder, handles), 0;
   if (step == "replay") return load(folder, "a.db", "replaying everything from the genesis"), 0;
   if (step == "snapshot") return snapshot(folder), 0;
   if (step == "load") return load(folder, "b.db", "starting again from the snapshot on disk"), 0;
   if (step == "prove") return prove(folder), 0;
+  if (step == "agree") return agree(folder), 0;
   const bool own = folder.empty();
   if (own) folder = fs::temp_directory_path() / fmt::format("diot-ledger-bench-{}", getpid());
   fs::create_directories(folder);
   fmt::print("| {} handles | measured |\n|---|---|\n", handles);
-  for (const char* one : {"make", "replay", "snapshot", "load", "prove"}) run_step(argv[0], one, folder, handles);
+  for (const char* one : {"make", "replay", "snapshot", "load", "prove", "agree"})
+    run_step(argv[0], one, folder, handles);
   if (own) fs::remove_all(folder);
 }

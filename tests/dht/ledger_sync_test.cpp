@@ -311,6 +311,23 @@ TEST_F(Successions, AreVoidWhenTheOldWitnessesComeBack) {
   EXPECT_THAT(sync(bob).forks(), IsEmpty());
 }
 
+TEST_F(Successions, AreFollowedByOldWitnessesThatComeBackTooLate) {
+  ASSERT_TRUE(sync(carol).succeed(entry()));
+  wait_until(last_ms + 72ull * 3'600'000 + 60'000);
+  ASSERT_TRUE(bob.ledger->network_record().witnesses.has(alice.key.public_key()));
+  // They find one another first.
+  for (std::size_t i = 1; i < 4; ++i)
+    for (Home* heir : heirs) world.keep_apart(*witnesses[i], *heir);
+  for (std::size_t i = 1; i < 4; ++i) world.start(*witnesses[i]);
+  world.pass(10s);
+  EXPECT_THAT(sync(*witnesses[1]).status().text(), HasSubstr("hears first"));
+  for (std::size_t i = 1; i < 4; ++i)
+    for (Home* heir : heirs) world.let_meet(*witnesses[i], *heir);
+  world.pass(60s);
+  for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(witnesses[i]->ledger->head(), bob.ledger->head());
+  EXPECT_THAT(sync(bob).forks(), IsEmpty());
+}
+
 TEST_F(Successions, TakeNoBlockOfAThiefBeforeItsTime) {
   const auto made = entry();
   const auto proposal = bob.ledger->propose_succession(made).value();

@@ -134,6 +134,11 @@ void LedgerWorld::make_past(const std::vector<KeyPair>& keys, bool long_one) {
     }
     decide(entries, genesis_.time + day * 86'400'000);
   }
+  // Nobody was away for days: witnesses would not begin at once.
+  const auto& founder = founders_[0];
+  if (genesis_.time + 86'400'000 < HomeClock::wall_begin_ms)
+    decide({make_update(*reference_->handle(founder.handle), id, reference_->head(), founder.owner, {})},
+           HomeClock::wall_begin_ms - 60'000);
 }
 
 LedgerNode* LedgerWorld::node_of(const NodeId& node) const {
@@ -493,8 +498,8 @@ LedgerReport LedgerWorld::run() {
   }
   report_.commit = schedule.now() - healed;
   // Nodes ask one another every 20 s before they drop old blocks.
-  const bool shares = past_.size() > 1;
-  while (shares && schedule.now() < healed + 50s && report_.violations.empty()) schedule.step(schedule.now() + 100ms);
+  while (past_.size() > 2 && schedule.now() < healed + 50s && report_.violations.empty())
+    schedule.step(schedule.now() + 100ms);
   check_disks();
   return report();
 }

@@ -1,5 +1,6 @@
 """One registrar becomes four witnesses: real processes that agree on blocks, with one of them gone, with two, and healed."""
 
+import glob
 import json
 import os
 import subprocess
@@ -150,6 +151,48 @@ class WitnessesTest(unittest.TestCase):
             for home in others:
                 harness.wait_until(lambda: "successions" not in home.json("witness", "status"), what="the end of it")
             self.assertEqual([row["handle"] for row in carol.json("witness", "list")["witnesses"]], [None])
+
+    @unittest.skipIf(harness.holds_freed_memory(), "a sanitizer wants to be the first library")
+    def test_the_new_witnesses_decide_72_hours_after_the_last_block(self):
+        [fake_time] = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+
+        def start(home, hours):
+            home.stop()
+            home.start(command=["env", f"LD_PRELOAD={fake_time}", "FAKETIME_DONT_FAKE_MONOTONIC=1", f"FAKETIME=+{hours}h"])
+
+        with harness.World() as world:
+            alice, words = world.found_with_words("alice")
+            alice.start()
+            others = [world.join(alice, name) for name in ("bob", "carol", "dave", "erin")]
+            bob, carol = others[:2]
+            last = alice.json("status")["height"]
+            for home in others:
+                harness.wait_until(lambda: home.json("status")["height"] == last, what="one height")
+            alice.kill()
+            entry = bob.diot("witness", "succeed", "bob,carol,dave,erin", input=words).strip()
+            for home in others:
+                entry = home.diot("witness", "accept", entry, "--yes").strip()
+            self.assertEqual(carol.json("witness", "change", entry)["kind"], "succession")
+
+            for home in others:
+                start(home, 71)
+            harness.wait_until(lambda: all(home.json("witness", "status").get("successions") for home in others),
+                               what="the succession at all")
+            self.assertEqual({home.json("status")["height"] for home in others}, {last})
+            for home in others:
+                start(home, 73)
+            for home in others:
+                harness.wait_until(lambda: home.json("status")["height"] > last, what="the block of the succession")
+                self.assertEqual({row["handle"] for row in home.json("witness", "list")["witnesses"]},
+                                 {"bob", "carol", "dave", "erin"})
+            for home in others:
+                harness.wait_until(lambda: home.json("witness", "status")["in_reach"] == 4, what="all four in reach")
+            # They decide without alice, and with one of them away; she hears it when she is back, before she decides a block.
+            others[3].kill()
+            anchor = world.found("zoe").diot("ledger", "anchor").strip()
+            bob.diot("ledger", "anchor", anchor)
+            start(alice, 73)
+            harness.wait_until(lambda: alice.json("status")["head"] == bob.json("status")["head"], what="alice's head")
 
     def test_a_proof_follows_the_change_of_the_witnesses(self):
         with harness.World() as world:
