@@ -71,14 +71,14 @@ Result<NetworkRecord> decode_network(ByteView bytes) {
   out.witnesses = ledger_codec::read_witnesses(in, error);
   if (!in.nil()) {
     in.array_of(2);
-    auto& next = out.next_set.emplace();
+    auto& next = *(out.next_set = NetworkRecord::NextSet());  // clang does not see that emplace() can make one
     next.height = in.uint();
     next.witnesses = ledger_codec::read_witnesses(in, error);
   }
   out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
   if (!in.nil()) {
     in.array_of(2);
-    auto& next = out.next_rules.emplace();
+    auto& next = *(out.next_rules = NetworkRecord::NextRules());
     next.height = in.uint();
     next.version = static_cast<std::uint32_t>(in.uint(0xffffffff));
   }
