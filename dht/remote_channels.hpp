@@ -169,6 +169,10 @@ class RemoteChannels {
   std::optional<LogEnd> believed(const ChannelId& id, const wire::Position& position, const NodeId& peer) const;
   /// Whether copies of this topic's values stay right: its batches come with their bodies.
   bool keeps(const Channel& channel, std::string_view topic) const;
+  /// Whether our copies say all that there is to say of this value: the log has brought us here from behind it, so that it is
+  /// what we have, or over. Who lags behind us may have it still; and of what was over before we came we hold no tombstone
+  /// that would keep it out.
+  bool is_known(const Channel& channel, const ProvenRecord& value) const;
   void take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
   /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
   std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);

@@ -370,6 +370,13 @@ bool RemoteChannels::keeps(const Channel& channel, std::string_view topic) const
          std::ranges::any_of(owner->second.filters, [&](const auto& demand) { return matches(demand.first, topic); });
 }
 
+bool RemoteChannels::is_known(const Channel& channel, const ProvenRecord& value) const {
+  const ChannelId& id = channel.share.channel;
+  const LogEnd* end = logs_.end(id, value.header.writer);
+  return end && channel.followed.contains(value.header.writer) && logs_.copies_complete(id, {value.record.topic}) &&
+         !is_behind(end->cursor, {value.header.incarnation, value.stamp().seq, {}});
+}
+
 void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds) {
   const auto records = batch.records();
   if (!records) return context_.count("sealed or malformed bodies");
@@ -428,6 +435,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message) continue;
     if (of_snapshot) channel->fresh.insert(message->topic);
+    if (!knows_enough(*channel, link) && is_known(*channel, *proven)) continue;
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
   const bool all = values.last && of_snapshot;

@@ -229,6 +229,32 @@ TEST_F(Forwarding, TakesNoCopiesForAllWhereItDoesNotKnowItsPlaceInTheLog) {
   EXPECT_EQ(as_text(carol.retained->find("@alice/sensors/n")->message->payload), "2");
 }
 
+TEST_F(Forwarding, TakesNoValueFromWhoMissedItsEnd) {
+  world.let_meet(alice, carol);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("over", true);
+  bob.overlay->remove_demand("@alice/sensors/#", false);  // what he holds stays for others, as it is
+  world.keep_apart(alice, bob);
+  publish("", true);
+  carol.overlay->add_demand("@alice/sensors/n", false);
+  settle();
+  ASSERT_TRUE(carol.overlay->remote().acknowledged("@alice/sensors/n"));
+  ASSERT_EQ(carol.retained->find("@alice/sensors/n"), nullptr)
+      << "she came when it was over: no tombstone keeps it out";
+  bool offered = false;
+  world.on_wire = [&](const Home& from, const Home& to, FrameType type, Bytes& body) {
+    if (&from == &bob && &to == &carol && type == FrameType::retained)
+      offered |= !wire::decode_retained_values(body)->values.empty();
+    return true;
+  };
+  world.keep_apart(alice, carol);
+  settle();
+  ASSERT_TRUE(offered) << "bob stands in for alice";
+  EXPECT_EQ(carol.retained->find("@alice/sensors/n"), nullptr);
+  EXPECT_THAT(carol.broker->retained, IsEmpty());
+}
+
 TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();
