@@ -45,7 +45,10 @@ void RemoteChannels::settle(const std::function<bool(const ChannelId&)>& own) {
       for (const auto& writer : logs_.writers(id)) channel.followed.insert(writer);
   for (const ChannelId& id : logs_.held()) {
     const auto channel = channels_.find(id);
-    if (own(id) || (channel != channels_.end() && wants_durably(channel->second))) continue;
+    if (own(id)) continue;
+    // Any of the values that were damaged on disk may have been of this one.
+    if (context_.retained.damaged_rows() > 0) logs_.set_copies_incomplete(id);
+    if (channel != channels_.end() && wants_durably(channel->second)) continue;
     // A later reader begins at the log's end then, so that copies miss what changed meanwhile.
     logs_.set_copies_incomplete(id);
     if (channel == channels_.end()) lingering_[id] = context_.clock.monotonic() + limits::carry_time;

@@ -152,6 +152,22 @@ TEST_F(Overlays, GiveAPassingReaderThatRestartedTheValuesThatChangedMeanwhile) {
   EXPECT_TRUE(!ended || !ended->message);
 }
 
+TEST_F(Overlays, GiveAReaderAgainWhatWasDamagedOnItsDisk) {
+  share("sensors/#");
+  alice.publish("sensors/a", "1", Qos::at_least_once, true);
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  settle();
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+  world.kill(bob);
+  auto image = bob.store->image();
+  image[static_cast<std::size_t>(Table::retained)].at(to_bytes("@alice/sensors/a")) = to_bytes("damaged");
+  bob.store = std::make_unique<MemoryStore>(std::move(image));
+  world.start(bob);
+  settle();
+  ASSERT_NE(bob.retained->find("@alice/sensors/a"), nullptr);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/a")->message->payload), "1");
+}
+
 TEST_F(Overlays, RepairAGapByRange) {
   share("sensors/#");
   bob.overlay->add_demand("@alice/sensors/#", false);
