@@ -660,6 +660,10 @@ std::vector<Agreement::Send> Agreement::lacking(const AgreementState& theirs) co
   }
   // Who is behind follows once it sees that f + 1 are ahead, whoever tells it.
   for (auto later = rounds_.upper_bound(theirs.round); later != rounds_.end(); ++later) add(later->second, {});
+  // Who is ahead passes our votes on to others in our round, to whom we may have no way.
+  if (const auto ours = rounds_.find(rules_.round); rules_.round < theirs.round && ours != rounds_.end())
+    for (const auto& votes : ours->second.votes)
+      for (const auto& vote : votes[*index_]) out.push_back({Send::Kind::vote, encode_vote(vote)});
   return out;
 }
 

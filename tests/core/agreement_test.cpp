@@ -247,6 +247,35 @@ TEST(AgreementMemory, AfterAPowerCutEverywhereTheRoundsMeetAgain) {
   EXPECT_EQ(group[0].ledger.head().height, 2u);
 }
 
+TEST(AgreementMemory, TwoWithoutALinkMeetAgainOverAThirdThatWentAhead) {
+  // What a simulated world came to: witness 2, which proposed, shows its votes to some. 0 and 1 see the block prevoted and
+  // precommit it; only 0 hears three precommits, and goes ahead; 3 hears nobody. Then all but 2 restart, with their own
+  // votes, and 1 and 3 have a way to one another only over 0.
+  Witnesses group(4);
+  group.drop = [](std::size_t from, std::size_t to, const Agreement::Send& message) {
+    return message.kind == Kind::vote && from + to != 1;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  const auto block = decode_vote(group[0].agreement->lacking({2, 0, true, {}}).front().bytes)->block;
+  for (const std::size_t to : {0, 1})
+    ASSERT_TRUE(group.hand(to, message(vote_by(group, 2, VoteKind::prevote, 0, block))));
+  group.deliver();
+  ASSERT_TRUE(group.hand(0, message(vote_by(group, 2, VoteKind::precommit, 0, nil))));
+  group.stop(2);
+  for (int left = 60; left > 0; --left) group.pass(100ms);
+  ASSERT_EQ(group[0].agreement->round(), 1u);
+  ASSERT_EQ(group[1].agreement->round(), 0u);
+  ASSERT_EQ(group[3].agreement->round(), 0u);
+  for (const std::size_t i : {0, 1, 3}) group.restart(i);
+  group.drop = [](std::size_t from, std::size_t to, const auto&) { return from != 0 && to != 0; };
+  for (int left = 60; left > 0 && group[0].ledger.head().height == 1; --left) {
+    group.repair();
+    group.pass(1s);
+  }
+  EXPECT_EQ(group[0].ledger.head().height, 2u);
+}
+
 TEST(AgreementMemory, MissingOrDamagedItDoesNotVote) {
   const auto refusal = [](auto change) {
     Witnesses group(4);

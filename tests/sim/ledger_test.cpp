@@ -24,7 +24,7 @@ class LedgerSeeds : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(LedgerSeeds, KeepOneHistory) {
   std::uint64_t blocks = 0, crashes = 0, rounds = 0, snapshots = 0, changes = 0;
-  for (std::uint64_t seed = GetParam(); seed < GetParam() + 20; ++seed) {
+  for (std::uint64_t seed = GetParam(); seed < GetParam() + 40; ++seed) {
     LedgerOptions options;
     options.seed = seed;
     const auto report = LedgerWorld(options).run();
@@ -35,13 +35,13 @@ TEST_P(LedgerSeeds, KeepOneHistory) {
     snapshots += report.snapshots;
     changes += report.changes;
   }
-  EXPECT_GT(blocks, 20u * 2) << "blocks are made";
-  EXPECT_GT(crashes, 20u) << "processes die";
+  EXPECT_GT(blocks, 40u * 2) << "blocks are made";
+  EXPECT_GT(crashes, 40u) << "processes die";
   EXPECT_GT(snapshots, 0u) << "nodes go on with snapshots";
   EXPECT_GT(changes, 0u) << "witnesses change";
   EXPECT_GT(rounds, 0u) << "and not every block is decided in its first round";
 }
-INSTANTIATE_TEST_SUITE_P(LedgerSimulation, LedgerSeeds, testing::Range<std::uint64_t>(1, 201, 20));
+INSTANTIATE_TEST_SUITE_P(LedgerSimulation, LedgerSeeds, testing::Range<std::uint64_t>(1, 201, 40));
 
 TEST(LedgerSimulation, NodesShareTheOldBlocksAndLoseNone) {
   std::uint64_t dropped = 0, snapshots = 0;

@@ -390,6 +390,9 @@ void LedgerWorld::heal() {
     node->disk().set_full(false);
     node->disk_speed = {};
   }
+  // A ring of those that vote and pass votes on bears one hole.
+  if (std::ranges::count_if(nodes, [](const auto& node) { return node->witness && (node->lie || node->damaged); }) > 1)
+    no_way_.clear();
   // The operators look at their witnesses, some at once.
   for (const auto& node : nodes)
     if (node->damaged && node->witness && chance.percent(50)) {
