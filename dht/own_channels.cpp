@@ -52,7 +52,7 @@ Result<void> OwnChannels::load() {
       context_.hybrid.resume(end->time);
     }
   }
-  make_catalogue();
+  tell_catalogue(make_catalogue());
   return {};
 }
 
@@ -156,10 +156,17 @@ void OwnChannels::changed() {
   announce_catalogue();
 }
 
+/// Nobody hears of a share that a crash could take back: readers would count on its channel.
 void OwnChannels::announce_catalogue() {
-  make_catalogue();
-  for (LinkId link : followers_) context_.links->send(link, FrameType::catalogue, {catalogue_});
+  auto made = make_catalogue();
+  context_.store.when_durable([this, made = std::move(made)]() mutable { tell_catalogue(std::move(made)); });
   context_.turn.touch();
+}
+
+void OwnChannels::tell_catalogue(Bytes made) {
+  catalogue_ = std::move(made);
+  if (context_.directory) context_.directory->publish(DirectoryKind::catalogue, as_bytes(context_.handle), catalogue_);
+  for (LinkId link : followers_) context_.links->send(link, FrameType::catalogue, {catalogue_});
 }
 
 void OwnChannels::open_channel(const ShareRecord& share) {
@@ -224,7 +231,7 @@ void OwnChannels::rehome_retained() {
   }
 }
 
-void OwnChannels::make_catalogue() {
+Bytes OwnChannels::make_catalogue() {
   DirectoryRecord record;
   record.kind = DirectoryKind::catalogue;
   record.subject = to_bytes(context_.handle);
@@ -239,8 +246,7 @@ void OwnChannels::make_catalogue() {
   PackWriter out(record.body);
   out.array(listed.size());
   for (const Bytes* bytes : listed) out.bin(*bytes);
-  catalogue_ = encode_directory_record(record, context_.node, context_.network());
-  if (context_.directory) context_.directory->publish(DirectoryKind::catalogue, record.subject, catalogue_);
+  return encode_directory_record(record, context_.node, context_.network());
 }
 
 // Messages ---------------------------------------------------------------------------------------------------

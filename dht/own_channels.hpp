@@ -122,7 +122,8 @@ class OwnChannels {
   void close_channel(const ChannelId& id);
   /// Moves the retained values of this home to the channels that the shares now give them.
   void rehome_retained();
-  void make_catalogue();
+  Bytes make_catalogue();
+  void tell_catalogue(Bytes made);
   /// Made anew, and sent to those who follow it.
   void announce_catalogue();
   void take(const ChannelId& id, Channel& channel, Stream stream, const Record& record, OpenRecord open);
@@ -136,7 +137,7 @@ class OwnChannels {
   Shares shares_;
   std::map<ShareId, Bytes> records_;  ///< as signed, in wire form
   std::map<ChannelId, Channel> channels_;
-  Bytes catalogue_;
+  Bytes catalogue_;  ///< as it was told: what it lists is on disk
   std::uint64_t catalogue_seq_ = 0;
   std::vector<LinkId> followers_;
   std::vector<ChannelId> dirty_;  ///< channels with open records

@@ -277,6 +277,23 @@ TEST_F(Overlays, SendNothingThatIsNotOnDisk) {
   EXPECT_THAT(bob.broker->texts(), ElementsAre("@alice/sensors/n 1"));
 }
 
+TEST_F(Overlays, TellNobodyOfAShareThatACrashCouldTakeBack) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  bool told = false;
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes&) {
+    told = told || (&from == &alice && type == FrameType::catalogue);
+    return true;
+  };
+  alice.store->hold();
+  share("sensors/#");
+  world.run();
+  EXPECT_FALSE(told);
+  alice.store->release();
+  world.run();
+  EXPECT_TRUE(told);
+}
+
 TEST_F(Overlays, GatherABatchWhileTheDiskIsBusy) {
   share("sensors/#");
   bob.overlay->add_demand("@alice/sensors/#", false);
