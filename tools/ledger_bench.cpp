@@ -101,6 +101,21 @@ Registration home(std::uint64_t number) {
           {{key(number, 3).node_id(), Role::admin}}};
 }
 
+Bytes let_in(std::uint64_t number, std::uint64_t inviter, const Ledger& ledger, WallMs until) {
+  const auto token = key(number, 4);
+  const Grant grant{ledger.network(),         name(inviter), token.public_key(), 1, until, ledger.head(),
+                    key(inviter, 3).node_id()};
+  const Invite invite{encode_grant(grant, key(inviter, 3)), token.seed(), grant.signer, {}};
+  return make_register(home(number), ledger.network(), ledger.head(), key(number, 1), {key(number, 3)}, &invite);
+}
+
+Bytes decided(const Ledger::Proposal& proposal, const std::vector<KeyPair>& witnesses) {
+  std::vector<BlockView::Vote> votes;
+  for (std::size_t i = 0; i < quorum_size(witnesses.size()); ++i)
+    votes.push_back(make_vote(proposal.header, 0, static_cast<std::uint32_t>(i), proposal.header.time, witnesses[i]));
+  return encode_block(proposal.header, proposal.entries, 0, votes);
+}
+
 /// Home number n is let in by number (n − 1) / 5: nobody lets in more than five.
 void make(const fs::path& folder, std::uint64_t handles) {
   std::vector<KeyPair> witnesses;
@@ -117,10 +132,7 @@ void make(const fs::path& folder, std::uint64_t handles) {
   auto ledger = must(Ledger::from_genesis(bytes));
   Disk disk(folder / "a.db");
   const auto append = [&](const Ledger::Proposal& proposal) {
-    std::vector<BlockView::Vote> votes;
-    for (std::size_t i = 0; i < quorum_size(witness_count); ++i)
-      votes.push_back(make_vote(proposal.header, 0, static_cast<std::uint32_t>(i), proposal.header.time, witnesses[i]));
-    const auto block = encode_block(proposal.header, proposal.entries, 0, votes);
+    const auto block = decided(proposal, witnesses);
     must(ledger.append(block));
     disk.store().put(Table::block, block_key(ledger.head().height), block);
     if (disk.store().pending_bytes() > (32 << 20)) disk.commit();
@@ -132,15 +144,7 @@ void make(const fs::path& folder, std::uint64_t handles) {
     std::vector<Bytes> entries;
     // Of those who are registered.
     const auto end = std::min({handles, next + 1000, 5 * next + 1});
-    for (; next < end; ++next) {
-      const auto inviter = (next - 1) / 5;
-      const auto token = key(next, 4);
-      const Grant grant{ledger.network(),        name(inviter), token.public_key(),       1,
-                        begin_ms + 2 * lasts_ms, ledger.head(), key(inviter, 3).node_id()};
-      const Invite invite{encode_grant(grant, key(inviter, 3)), token.seed(), grant.signer, {}};
-      entries.push_back(
-          make_register(home(next), ledger.network(), ledger.head(), key(next, 1), {key(next, 3)}, &invite));
-    }
+    for (; next < end; ++next) entries.push_back(let_in(next, (next - 1) / 5, ledger, begin_ms + 2 * lasts_ms));
     std::vector<Bytes> left = std::move(entries);
     while (!left.empty()) {
       const auto proposal = must(ledger.propose(left, begin_ms + lasts_ms * next / handles));
@@ -197,11 +201,11 @@ void snapshot(const fs::path& folder) {
 }
 
 void prove(const fs::path& folder) {
-  Disk disk(folder / "b.db");
+  Disk whole(folder / "a.db"), snapshot(folder / "b.db");
   const auto genesis = read_genesis(folder);
-  const auto ledger = must(load_ledger(genesis, disk.store()));
+  const auto ledger = must(load_ledger(genesis, snapshot.store()));
   const auto block = [&](std::uint64_t height) {
-    return must(decode_block(must(disk.store().get(Table::block, block_key(height))).value()));
+    return must(decode_block(must(whole.store().get(Table::block, block_key(height))).value()));
   };
   const auto height = ledger.head().height;
   const auto newest = block(height), before = block(height - 1);
@@ -330,21 +334,11 @@ void agree(const fs::path& folder) {
   const auto bytes = encode_genesis(genesis, witnesses);
   auto ledger = must(Ledger::from_genesis(bytes));
   const auto first = must(ledger.propose(genesis.founding, now));
-  std::vector<BlockView::Vote> votes;
-  for (std::size_t i = 0; i < members; ++i)
-    votes.push_back(make_vote(first.header, 0, static_cast<std::uint32_t>(i), now, witnesses[i]));
-  const auto block_1 = encode_block(first.header, first.entries, 0, votes);
+  const auto block_1 = decided(first, witnesses);
   must(ledger.append(block_1));
   std::vector<Bytes> entries;
-  for (std::uint64_t next = founders; entries.size() < registrations; ++next) {
-    const auto inviter = (next - founders) / 5;
-    const auto token = key(next, 4);
-    const Grant grant{ledger.network(), name(inviter), token.public_key(),       1,
-                      now + day_ms,     ledger.head(), key(inviter, 3).node_id()};
-    const Invite invite{encode_grant(grant, key(inviter, 3)), token.seed(), grant.signer, {}};
-    entries.push_back(
-        make_register(home(next), ledger.network(), ledger.head(), key(next, 1), {key(next, 3)}, &invite));
-  }
+  for (std::uint64_t next = founders; entries.size() < registrations; ++next)
+    entries.push_back(let_in(next, (next - founders) / 5, ledger, now + day_ms));
 
   std::vector<std::unique_ptr<Member>> all;
   for (std::size_t i = 0; i < members; ++i)
