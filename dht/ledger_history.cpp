@@ -38,13 +38,6 @@ void LedgerHistory::fetch() {
   next_look_ = {};
 }
 
-static std::vector<BlockRange> common(const std::vector<BlockRange>& ranges, const BlockRange& within) {
-  std::vector<BlockRange> out;
-  for (const auto& [from, to] : ranges)
-    if (from <= within.to && to >= within.from) out.push_back({std::max(from, within.from), std::min(to, within.to)});
-  return out;
-}
-
 /// Each node by itself, and all come to the same.
 void LedgerHistory::look() {
   next_look_ = context_.clock.monotonic() + keeping_.bounds.look;
@@ -70,7 +63,7 @@ void LedgerHistory::look() {
     auto holders = placement.holders(unit.tile);
     const bool own = std::ranges::find(holders, context_.self()) != holders.end();
     told_.own_units += own;
-    auto lacking = common(missing, unit.blocks);
+    auto lacking = clipped(missing, unit.blocks);
     if (own && !all) goal.insert(goal.end(), lacking.begin(), lacking.end());
     if (own || all || !lacking.empty()) continue;
     entries += unit.entries;
@@ -81,8 +74,6 @@ void LedgerHistory::look() {
   if (entries < least_entries()) surplus_.clear();
   if (!surplus_.empty()) to_ask_.assign(to_ask.begin(), to_ask.end());
   surveys_left_ = to_ask_.size() / wanted_max + 2;
-  told_.waiting_units = surplus_.size() - static_cast<std::size_t>(std::ranges::count_if(
-                                              surplus_, [&](const auto& each) { return is_kept(each); }));
   if (all && missing.empty()) once_ = false;
   fetch_->aim(std::move(goal));
   store_long_ledger();
@@ -293,7 +284,6 @@ void LedgerHistory::drop() {
     ranges.push_back(surplus.unit.blocks);
     entries += surplus.unit.entries;
   }
-  told_.waiting_units = surplus_.size() - ranges.size();
   if (entries < least_entries()) return;
   auto missing = fetch_->missing();
   if (auto dropped = store_state(context_.ledger, ranges, missing, context_.store); !dropped)
@@ -311,6 +301,7 @@ LedgerHistory::Status LedgerHistory::status() const {
   Status out = told_;
   if (!fetch_) return out;
   out.missing = fetch_->missing();
+  for (const auto& surplus : surplus_) out.waiting_units += !is_kept(surplus);
   out.fetching = !fetch_->done();
   if (out.fetching) out.trouble = trouble_;
   return out;

@@ -209,13 +209,13 @@ bool LedgerSync::on_frame(LinkId link, FrameType type, ByteView body) {
       if (!history_.on_part(link, body)) catch_up_.on_part(link, body);
       return true;
     case FrameType::proposal:
-      if (witness_ && !listens()) witness_->on_proposal(link, body);
+      if (auto* witness = awake_witness()) witness->on_proposal(link, body);
       return true;
     case FrameType::vote:
-      if (witness_ && !listens()) witness_->on_vote(link, body);
+      if (auto* witness = awake_witness()) witness->on_vote(link, body);
       return true;
     case FrameType::agreement_state:
-      if (witness_ && !listens()) witness_->on_state(link, body);
+      if (auto* witness = awake_witness()) witness->on_state(link, body);
       return true;
     case FrameType::succession: return succession_.on_frame(link, body);
     case FrameType::cosignature:
@@ -415,7 +415,7 @@ std::string LedgerSync::Status::text() const {
 void LedgerSync::tick() {
   const Monotonic now = context_.clock.monotonic();
   const bool witness = is_witness();
-  if (witness && !decides_alone() && !listens()) witness_->tick();
+  if (auto* awake = awake_witness(); awake && witness && !decides_alone()) awake->tick();
   const auto head_time =
       context_.ledger.head_time() + static_cast<WallMs>(std::chrono::milliseconds(freshness).count());
   if (decides_alone() && context_.ledger.head().height > 0 && context_.clock.wall_ms() >= head_time) decide_alone(true);

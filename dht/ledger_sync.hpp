@@ -100,6 +100,8 @@ class LedgerSync {
   std::set<NodeId> wanted_for_blocks() const;
   bool is_or_becomes_witness() const;
   bool listens() const;
+  /// nullptr while it listens, too.
+  WitnessSync* awake_witness() { return witness_ && !listens() ? &*witness_ : nullptr; }
   void blame(const DoubleVote& evidence);
   void accuse();
   void on_head(LinkId link, const Checkpoint& head);

@@ -213,6 +213,19 @@ std::vector<BlockRange> without(const std::vector<BlockRange>& missing, std::uin
   return out;
 }
 
+std::vector<BlockRange> clipped(const std::vector<BlockRange>& ranges, const BlockRange& within) {
+  std::vector<BlockRange> out;
+  for (const auto& [from, to] : ranges)
+    if (from <= within.to && to >= within.from) out.push_back({std::max(from, within.from), std::min(to, within.to)});
+  return out;
+}
+
+std::uint64_t count_of(const std::vector<BlockRange>& ranges) {
+  std::uint64_t out = 0;
+  for (const auto& [from, to] : ranges) out += to - from + 1;
+  return out;
+}
+
 static constexpr std::string_view rest_prefix = "ledger/rest/";
 static Bytes rest_key(std::uint64_t entries) {
   Bytes key = to_bytes(rest_prefix);

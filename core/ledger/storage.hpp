@@ -31,11 +31,14 @@ Bytes missing_key();
 
 /// The block of the snapshot that the stored ledger begins with, or 0: it begins with the genesis.
 Result<std::uint64_t> stored_base(Store& store);
-/// The blocks that this disk never had, as a snapshot stood for them; ascending.
+/// The blocks that are not on this disk, as a snapshot stands for them: it never had them, or dropped them; ascending.
 Result<std::vector<BlockRange>> stored_missing(Store& store);
 void store_missing(const std::vector<BlockRange>& missing, Store& store);
 /// Those of so many that are here.
 std::vector<BlockRange> without(const std::vector<BlockRange>& missing, std::uint64_t height);
+/// Of each range what is in `within`, too.
+std::vector<BlockRange> clipped(const std::vector<BlockRange>& ranges, const BlockRange& within);
+std::uint64_t count_of(const std::vector<BlockRange>& ranges);
 /// Makes the snapshot what the stored ledger begins with, in the transaction that is open. `from`: the ledger that is
 /// stored, whose blocks stay.
 Result<void> store_snapshot(const LedgerSnapshot& snapshot, const Ledger& from, Store& store);

@@ -84,12 +84,17 @@ class LedgerSnapshots : public ::testing::Test {
   void run(SnapshotFetch& fetch) {
     while (goes_on(fetch)) ASSERT_EQ(why(fetch.take(answer(fetch.ask()), 0)), "");
   }
+  Ledger first_blocks(std::size_t count) const {
+    auto out = genesis();
+    for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(why(out.append(world.blocks[i])), "");
+    return out;
+  }
   /// Begins with a snapshot on `disk`, which holds the first blocks up to `behind`.
-  Ledger begin_with_snapshot(const Ledger& behind) {
+  Ledger begin_with_snapshot(const Ledger& behind, std::uint64_t entries = 1) {
     for (std::uint64_t height = 1; height <= behind.head().height; ++height)
       disk.put(Table::block, block_key(height), world.blocks[height - 1]);
     disk.seal();
-    SnapshotFetch fetch(behind, disk, 1);
+    SnapshotFetch fetch(behind, disk, entries);
     run(fetch);
     EXPECT_EQ(fetch.stage(), Stage::ready);
     disk.seal();
@@ -285,19 +290,7 @@ TEST_F(LedgerSnapshots, ShortHistoriesAreReplayed) {
 }
 
 TEST_F(LedgerSnapshots, GoOnBehindBlocksThatAreHere) {
-  auto behind = genesis();
-  for (std::uint64_t height = 1; height <= 20; ++height) {
-    ASSERT_EQ(why(behind.append(world.blocks[height - 1])), "");
-    disk.put(Table::block, block_key(height), world.blocks[height - 1]);
-  }
-  disk.seal();
-  SnapshotFetch fetch(behind, disk, 100);
-  run(fetch);
-  ASSERT_EQ(fetch.stage(), Stage::ready);
-  disk.seal();
-  const auto fetched = fetch.finish(behind);
-  ASSERT_TRUE(fetched) << why(fetched);
-  disk.seal();
+  begin_with_snapshot(first_blocks(20), 100);
   const auto loaded = load_ledger(world.genesis_bytes, disk);
   ASSERT_TRUE(loaded) << why(loaded);
   expect_equal(*loaded);
@@ -361,9 +354,7 @@ TEST_F(LedgerSnapshots, FollowASuccession) {
 }
 
 TEST_F(LedgerSnapshots, TheBlocksThatTheyStandForCanBeFetched) {
-  auto behind = genesis();
-  for (std::uint64_t height = 1; height <= 20; ++height) ASSERT_EQ(why(behind.append(world.blocks[height - 1])), "");
-  const auto begun = begin_with_snapshot(behind);
+  const auto begun = begin_with_snapshot(first_blocks(20));
   const auto first = window_start(begun.blocks());
   const BlockRange gap{21, first - 1};
   EXPECT_EQ(stored_missing(disk).value(), std::vector{gap});

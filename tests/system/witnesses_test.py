@@ -109,16 +109,22 @@ class WitnessesTest(unittest.TestCase):
         except harness.Failed:
             return None
 
+    @staticmethod
+    def without_registrar(world):
+        """A registrar, which is dead by now, the words of its founder, and four homes that have all its blocks."""
+        alice, words = world.found_with_words("alice")
+        alice.start()
+        others = [world.join(alice, name) for name in ("bob", "carol", "dave", "erin")]
+        height = alice.json("status")["height"]
+        for home in others:
+            harness.wait_until(lambda: home.json("status")["height"] == height, what="one height")
+        alice.kill()
+        return alice, words, others
+
     def test_the_founder_replaces_witnesses_that_are_gone(self):
         with harness.World() as world:
-            alice, words = world.found_with_words("alice")
-            alice.start()
-            others = [world.join(alice, name) for name in ("bob", "carol", "dave", "erin")]
+            alice, words, others = self.without_registrar(world)
             bob, carol = others[:2]
-            height = alice.json("status")["height"]
-            for home in others:
-                harness.wait_until(lambda: home.json("status")["height"] == height, what="one height")
-            alice.kill()
             with self.assertRaises(harness.Failed) as refused:
                 bob.diot("witness", "succeed", "bob,carol,dave,erin", input=world.found_with_words("eve")[1])
             self.assertIn("not the words", refused.exception.err)
@@ -161,14 +167,9 @@ class WitnessesTest(unittest.TestCase):
             home.start(command=["env", f"LD_PRELOAD={fake_time}", "FAKETIME_DONT_FAKE_MONOTONIC=1", f"FAKETIME=+{hours}h"])
 
         with harness.World() as world:
-            alice, words = world.found_with_words("alice")
-            alice.start()
-            others = [world.join(alice, name) for name in ("bob", "carol", "dave", "erin")]
+            alice, words, others = self.without_registrar(world)
             bob, carol = others[:2]
-            last = alice.json("status")["height"]
-            for home in others:
-                harness.wait_until(lambda: home.json("status")["height"] == last, what="one height")
-            alice.kill()
+            last = bob.json("status")["height"]
             entry = bob.diot("witness", "succeed", "bob,carol,dave,erin", input=words).strip()
             for home in others:
                 entry = home.diot("witness", "accept", entry, "--yes").strip()

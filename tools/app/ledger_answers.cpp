@@ -53,7 +53,7 @@ Result<void> each_block(Store& store, const LedgerQuery& query, const std::funct
 /// Adds the blocks that a query asks for and that are not here.
 Result<void> tell_missing(const LedgerQuery& query, Store& store, Json& out) {
   return stored_missing(store).map([&](const std::vector<BlockRange>& missing) {
-    if (const auto ranges = clipped(missing, query.from, query.to); !ranges.empty())
+    if (const auto ranges = clipped(missing, {query.from, query.to}); !ranges.empty())
       out["missing"] = ranges_json(ranges);
   });
 }

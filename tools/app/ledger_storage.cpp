@@ -18,20 +18,7 @@ Json ranges_json(const std::vector<BlockRange>& ranges) {
   return out;
 }
 
-std::vector<BlockRange> clipped(const std::vector<BlockRange>& ranges, std::uint64_t from, std::uint64_t to) {
-  std::vector<BlockRange> out;
-  for (const auto& range : ranges)
-    if (range.from <= to && range.to >= from) out.push_back({std::max(range.from, from), std::min(range.to, to)});
-  return out;
-}
-
 namespace {
-
-std::uint64_t count_of(const std::vector<BlockRange>& ranges) {
-  std::uint64_t out = 0;
-  for (const auto& [from, to] : ranges) out += to - from + 1;
-  return out;
-}
 
 /// Full tiles of 256 entries of which every block is here.
 std::uint64_t whole_tiles(const Ledger& ledger, const std::vector<BlockRange>& missing) {
@@ -54,7 +41,7 @@ std::vector<BlockRange> held_by_fewer(const std::vector<std::vector<BlockRange>>
                                       std::uint64_t wanted) {
   std::map<std::uint64_t, std::int64_t> changes{{1, 0}};  // first block → that many more have it, and those behind it
   for (const auto& ranges : holdings)
-    for (const auto& [from, to] : clipped(ranges, 1, height)) {
+    for (const auto& [from, to] : clipped(ranges, {1, height})) {
       ++changes[from];
       --changes[to + 1];
     }
@@ -115,7 +102,7 @@ void tell_holders(const std::vector<LedgerHistory::Holder>& holders, std::size_t
   for (const auto& [node, blocks] : holders) {
     holdings.push_back(blocks);
     const auto* handle = ledger.handle_of(node);
-    const auto here = clipped(blocks, 1, height);
+    const auto here = clipped(blocks, {1, height});
     rows.push_back({{"handle", handle ? Json(handle->handle) : Json(nullptr)},
                     {"node", to_display(node)},
                     {"blocks", count_of(here)},

@@ -12,8 +12,6 @@ namespace diot {
 
 /// [{from, to}, …]
 Json ranges_json(const std::vector<BlockRange>& ranges);
-/// Those within both heights.
-std::vector<BlockRange> clipped(const std::vector<BlockRange>& ranges, std::uint64_t from, std::uint64_t to);
 
 /// What of the history is on this disk.
 Result<Json> storage_here(const LedgerSource& from);

@@ -107,9 +107,7 @@ bool Node::fetches_history() {
 
 Json Node::history_progress() const {
   const auto status = core_->overlay().ledger_sync().history().status();
-  std::uint64_t blocks = 0;
-  for (const auto& [from, to] : status.missing) blocks += to - from + 1;
-  return {{"fetching", {{"blocks", blocks}, {"trouble", status.trouble}}}};
+  return {{"fetching", {{"blocks", count_of(status.missing)}, {"trouble", status.trouble}}}};
 }
 
 std::string Node::handle_state() const {
