@@ -250,7 +250,8 @@ class Member final : public EntrySource {
         waiting_(std::move(entries)),
         agreement_(ledger_, witness, clock_, *this) {
     must(ledger_.append(block_1));
-    agreement_.load(std::optional(Agreement::new_memory(witness.public_key(), 2)), std::optional<Bytes>());
+    const std::optional<Bytes> no_value;  // named, or g++ 12 warns of it with the sanitizers
+    agreement_.load(std::optional(Agreement::new_memory(witness.public_key(), 2)), no_value);
   }
 
   std::vector<Bytes> waiting() override {
