@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
 #include "core/topic.hpp"
@@ -373,7 +376,13 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
     };
     context_.retained.erase_channel(id, [&](const std::string& topic) { return wanted(parts_of(topic).rest); });
     context_.wills.erase_channel(id, wanted);
-    if (logs_.copies_complete(id, filters)) logs_.set_copies_complete(id, filters);
+    std::vector<std::string> complete;
+    std::ranges::copy_if(filters, std::back_inserter(complete),
+                         [&](const std::string& filter) { return logs_.copies_complete(id, {filter}); });
+    if (complete.empty())
+      logs_.set_copies_incomplete(id);
+    else
+      logs_.set_copies_complete(id, complete);
   }
   // Who comes back finds changed values in the logs; who is new, or has lost a part of a log, gets them all.
   const bool snapshot_elsewhere = channel.snapshot_from && *channel.snapshot_from != link;

@@ -72,7 +72,11 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
       continue;
     }
     const LogEnd* end = logs_.end(heads.channel, position.writer);
-    if (!end || is_behind(end->cursor, told->cursor)) logs_.jump(heads.channel, position.writer, std::move(*told));
+    if (!end || is_behind(end->cursor, told->cursor)) {
+      // The values from before that place come with a snapshot only.
+      if (told->cursor != Cursor{} && !channel.snapshot_from) logs_.set_copies_incomplete(heads.channel);
+      logs_.jump(heads.channel, position.writer, std::move(*told));
+    }
     channel.followed.insert(position.writer);
     channel.since[position.writer] = logs_.end(heads.channel, position.writer)->cursor;
   }
@@ -435,7 +439,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message) continue;
     if (of_snapshot) channel->fresh.insert(message->topic);
-    if (!knows_enough(*channel, link) && is_known(*channel, *proven)) continue;
+    if (is_known(*channel, *proven)) continue;
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
   const bool all = values.last && of_snapshot;

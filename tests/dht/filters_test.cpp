@@ -145,6 +145,24 @@ TEST_F(Filters, ThatGetNarrowerKeepNoValuesThatGrowOld) {
   EXPECT_EQ(value(bob, "@alice/sensors/bath/t"), "b2") << "not the one from before";
 }
 
+TEST_F(Filters, ThatWereGivenUpForAMomentAskForWhatWasLetGo) {
+  want("@alice/sensors/kitchen/#");
+  want("@alice/sensors/bath/#");
+  publish("sensors/bath/t", "b1", true);
+  // The hall's values do not come while it is wanted.
+  world.on_wire = [](const Home&, const Home&, FrameType type, Bytes&) { return type != FrameType::retained; };
+  bob.overlay->add_demand("@alice/sensors/hall/#", false);
+  bob.overlay->remove_demand("@alice/sensors/bath/#", true);
+  world.run();
+  ASSERT_EQ(value(bob, "@alice/sensors/bath/t"), "");
+  bob.overlay->add_demand("@alice/sensors/bath/#", true);
+  world.run();
+  world.on_wire = nullptr;
+  bob.overlay->remove_demand("@alice/sensors/hall/#", false);
+  world.pass(8s);
+  EXPECT_EQ(value(bob, "@alice/sensors/bath/t"), "b1");
+}
+
 TEST_F(Filters, LoseNothingOfTheStreamsThatGoOnWhileTheyChange) {
   want("@alice/sensors/kitchen/#");
   // The answer to the second join takes a while; the live stream goes on meanwhile.

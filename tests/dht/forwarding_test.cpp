@@ -255,6 +255,34 @@ TEST_F(Forwarding, TakesNoValueFromWhoMissedItsEnd) {
   EXPECT_THAT(carol.broker->retained, IsEmpty());
 }
 
+TEST_F(Forwarding, TakesNoValueThatIsOverFromWhoTookItFromSomebodyElse) {
+  publish("over", true);
+  wire::RetainedValues stale;
+  Bytes frame;
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+    if (&to == &dave && type == FrameType::retained && !wire::decode_retained_values(body)->values.empty()) frame = body;
+    return true;
+  };
+  dave.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  ASSERT_FALSE(frame.empty());
+  world.on_wire = nullptr;
+  publish("", true);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  ASSERT_TRUE(carol.overlay->remote().acknowledged("@alice/sensors/#"));
+  // bob, who is as far in the log as she is, passes it on as a member does that has not got all of the values yet.
+  stale = *wire::decode_retained_values(frame);
+  stale.last = false;
+  stale.number = 0;
+  carol.overlay->link_frame(world.links_between(bob, carol).at(0), bob.key.node_id(), FrameType::retained,
+                            wire::encode_retained_values(stale));
+  carol.turn.touch();
+  settle();
+  EXPECT_EQ(carol.retained->find("@alice/sensors/n"), nullptr);
+  EXPECT_THAT(carol.broker->retained, IsEmpty());
+}
+
 TEST_F(Forwarding, GoesOnWhenTheOwnerIsGone) {
   carol.overlay->add_demand("@alice/sensors/#", false);
   settle();

@@ -115,6 +115,45 @@ TEST_F(Overlays, MakeReadableWhatWasRetainedBeforeTheShare) {
   EXPECT_TRUE(alice.retained->find("sensors/a")->message) << "and stays at home";
 }
 
+TEST_F(Overlays, AskForAllRetainedValuesAgainWhereALogHasBegunUnheard) {
+  share("sensors/#");
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  // A second gateway of alice's has written before bob hears of it.
+  const KeyPair second = KeyPair::generate(world.random);
+  HandleRecord record = *alice.ledger->handle("alice");
+  record.nodes.push_back({second.node_id(), Role::admin});
+  std::optional<Result<std::uint64_t>> committed;
+  alice.overlay->ledger_sync().submit(
+      make_update(record, alice.ledger->network(), alice.ledger->head(), alice.owner, {second}),
+      [&](auto height) { committed = height; });
+  world.run();
+  ASSERT_TRUE(committed && *committed) << (committed ? committed->error().message : "not answered");
+  const ChannelId channel = alice.overlay->own().status().at(0).id;
+  BatchWriter writer(Stream::durable, channel, {1, 1}, {});
+  const Bytes wire =
+      writer.seal({encode_record({RecordKind::message, "sensors/n", Qos::at_least_once, true, to_bytes("x"), {}})}, true,
+                  hybrid_from(world.clock.wall_ms()), 1, second, alice.ledger->network(), world.random);
+  const auto batch = BatchView::parse(wire);
+  const Cursor end = advanced(batch->header, batch->header_hash);
+
+  const wire::Position position{second.node_id(), end, to_bytes(batch->header_bytes)};
+  std::size_t asked = 0;
+  world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes& body) {
+    asked += &from == &bob && type == FrameType::channel_join && wire::decode_channel_join(body)->snapshot;
+    if (type != FrameType::channel_heads) return true;
+    auto heads = *wire::decode_channel_heads(body);
+    heads.positions.push_back(position);  // alice has got it, too
+    body = wire::encode_channel_heads(heads);
+    return true;
+  };
+  bob.overlay->link_frame(world.links_between(alice, bob).at(0), alice.key.node_id(), FrameType::channel_heads,
+                          wire::encode_channel_heads({channel, {}, {position}, 0}));
+  bob.turn.touch();
+  world.pass(60s);
+  EXPECT_EQ(asked, 1u);
+}
+
 TEST_F(Overlays, DropTheCopiesWhenAShareEnds) {
   share("sensors/#");
   bob.overlay->add_demand("@alice/sensors/#", false);
