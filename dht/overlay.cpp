@@ -139,9 +139,10 @@ void Overlay::tick() {
   next_second_ = now + second;
   logs_.tick();
   own_.tick();
-  // Whatever comes over the link says that its node lives, also what is not for us to see.
+  // Whatever comes over the link says that its node lives, also what is not for us to see. A revoked node's life is over.
   for (const auto& [id, link] : links_)
-    if (const auto silence = context_.links->silent_for(id); silence < limits::presence_lease)
+    if (const auto silence = context_.links->silent_for(id);
+        link.kind == LinkClass::member && silence < limits::presence_lease)
       wills_.heard(link.peer, now - silence);
   remote_.tick();
   renew_lease();
@@ -221,8 +222,8 @@ LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {
 
 void Overlay::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) {
   links_[link] = {peer, hello.instance, kind, false};
-  wills_.heard(peer, context_.clock.monotonic());  // also if it ends before the next second asks
   if (kind != LinkClass::member) return;
+  wills_.heard(peer, context_.clock.monotonic());  // also if it ends before the next second asks
   peers_.link_up(link, peer, hello, dialled_by_us);
   ledger_sync_.link_up(link, peer, hello, kind);
   remote_.link_up(link, peer);

@@ -75,7 +75,6 @@ void Peers::link_up(LinkId link, const NodeId& node, const Hello& hello, bool di
   peer.since = context_.clock.monotonic();
   peer.dialled_by_us = dialled_by_us;
   peer.dialling = false;
-  peer.pause = {};
   peer.last_failure.clear();
   learned(node, hello.addresses);
 }
@@ -83,9 +82,14 @@ void Peers::link_up(LinkId link, const NodeId& node, const Hello& hello, bool di
 void Peers::link_down(LinkId link, const NodeId& node) {
   const auto found = peers_.find(node);
   if (found == peers_.end() || found->second.link != link) return;
-  found->second.link.reset();
-  found->second.since = context_.clock.monotonic();
-  found->second.next_dial = {};
+  Peer& peer = found->second;
+  const bool stood = context_.clock.monotonic() - peer.since >= limits::redial_max;
+  peer.link.reset();
+  peer.since = context_.clock.monotonic();
+  // Who hangs up at once, as one does that does not know us, is not dialled at once for ever.
+  if (!stood) return;
+  peer.pause = {};
+  peer.next_dial = {};
 }
 
 void Peers::dial_failed(const std::string& address, const std::optional<NodeId>& expected, const std::string& reason) {

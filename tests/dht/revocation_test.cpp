@@ -65,6 +65,8 @@ TEST_F(Revocations, CloseTheLinksOfTheNodeAtOnce) {
   settle();
   EXPECT_THAT(carol.broker->texts(), ElementsAre("@alice/sensors/a 1"));
   EXPECT_THAT(adam.broker->texts(), ElementsAre("@alice/sensors/a 1"));
+  world.pass(std::chrono::minutes(5));
+  EXPECT_LT(carol.overlay->counters().at("frames of strangers"), 30u) << "it dials less and less often";
 }
 
 TEST_F(Revocations, LeaveWhatCountsToWhoWasAway) {
@@ -94,6 +96,24 @@ TEST_F(Revocations, RefuseRetainedValuesFromBehindTheCutOff) {
   world.start(carol);
   settle();
   for (const auto& message : carol.broker->retained) EXPECT_NE(as_text(message->payload), "stolen");
+}
+
+TEST_F(Revocations, LeaveTheWillsThatCountToReadersAndNoOthers) {
+  const auto leave = [&](std::uint64_t number, const std::string& payload) {
+    auto will = std::make_shared<Message>();
+    will->topic = "sensors/a";
+    will->payload = to_bytes(payload);
+    will->qos = Qos::at_least_once;
+    alice.overlay->set_will(number, will, 0);
+    world.pass(std::chrono::seconds(2));
+  };
+  leave(1, "good");
+  const auto ends = adam.overlay->ends_of(alice.key.node_id());
+  leave(2, "stolen");
+  revoke(ends);
+  world.pass(std::chrono::minutes(5));
+  EXPECT_THAT(carol.broker->texts(), ElementsAre("@alice/sensors/a 1", "@alice/sensors/a good"));
+  EXPECT_EQ(carol.overlay->counters().at("wills of revoked nodes"), 1u);
 }
 
 TEST(Leases, AreRenewedByTheNodeInTheirLastThird) {
