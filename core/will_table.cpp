@@ -185,7 +185,7 @@ WillTable::Use WillTable::use(const ChannelId& id) const {
 
 // Snapshots ----------------------------------------------------------------------------------------------------
 
-void WillTable::begin_snapshot(const ChannelId& channel) { channels_[channel].snapshot.emplace(); }
+void WillTable::begin_snapshot(const ChannelId& channel) { channels_[channel].snapshot = Snapshot{}; }
 
 void WillTable::offer(const WillKey& key, HeldWill will) {
   const auto channel = channels_.find(key.channel);

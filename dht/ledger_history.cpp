@@ -223,7 +223,7 @@ void LedgerHistory::judge() {
 
 void LedgerHistory::survey(Surveyed done) {
   if (!survey_) {
-    survey_.emplace();
+    survey_ = Survey{};
     survey_->deadline = context_.clock.monotonic() + survey_time;
     survey_->asked = links_.size();
     for (const auto& [link, peer] : links_) {
