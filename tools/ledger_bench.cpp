@@ -223,7 +223,7 @@ void prove(const fs::path& folder) {
     const auto encoded = encode_proof(proof);
     bytes = std::max(bytes, encoded.size());
     const Timer timer;
-    must(check_proof(must(decode_proof(encoded)), ledger.network()).map([](const auto&) {}));
+    must(check_proof(must(decode_proof(encoded, ledger.network())), ledger.network()).map([](const auto&) {}));
     seconds.push_back(timer.seconds());
 
     proof.genesis.clear();

@@ -45,6 +45,51 @@ DecidedHeader read_decided(PackReader& in) {
   return out;
 }
 
+/// Without its version, which is the proof's, its network, and `witnesses`, if who reads it knows them.
+enum class Witnesses { told, known };
+static void write_header(PackWriter& out, ByteView bytes, Witnesses witnesses) {
+  const auto header = decode_block_header(bytes);
+  expect(header.has_value(), "a proof is made of headers");
+  out.uint(header->rules_version);
+  out.uint(header->height);
+  out.uint(header->time);
+  out.bin(header->previous);
+  out.uint(header->entries);
+  out.bin(header->log_root);
+  out.bin(header->map_root);
+  if (witnesses == Witnesses::told) out.bin(header->witnesses);
+  out.bin(header->next_witnesses);
+}
+static Bytes read_header(PackReader& in, const NetworkId& network, const std::optional<Hash>& witnesses = {}) {
+  BlockHeader out;
+  out.network = network;
+  out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  out.height = in.uint();
+  out.time = in.uint(limits::wall_ms_max);
+  out.previous = in.id<Hash>();
+  out.entries = in.uint();
+  out.log_root = in.id<Hash>();
+  out.map_root = in.id<Hash>();
+  out.witnesses = witnesses ? *witnesses : in.id<Hash>();
+  out.next_witnesses = in.id<Hash>();
+  return encode_block_header(out);
+}
+static constexpr std::size_t header_values = 8;
+
+static void write_decision(PackWriter& out, const DecidedHeader& block) {
+  write_header(out, block.header, Witnesses::known);
+  out.uint(block.round);
+  write_block_votes(out, block.votes);
+}
+static DecidedHeader read_decision(PackReader& in, const NetworkId& network, const Hash& witnesses) {
+  DecidedHeader out;
+  out.header = read_header(in, network, witnesses);
+  out.round = static_cast<std::uint32_t>(in.uint(0xffffffff));
+  out.votes = read_block_votes(in);
+  return out;
+}
+static constexpr std::size_t decision_values = header_values + 2;
+
 /// Empty subtrees are left out, and told by a bit each.
 static void write_siblings(PackWriter& out, const std::vector<Hash>& siblings) {
   Bytes there((siblings.size() + 7) / 8), hashes;
@@ -78,13 +123,13 @@ static std::vector<Hash> read_siblings(PackReader& in, std::string& error) {
 Bytes encode_proof(const HandleProof& proof) {
   Bytes bytes;
   PackWriter out(bytes);
-  out.array(14);
+  out.array(11 + decision_values);
   out.uint(1);
   out.uint(suite_1);
   if (proof.pinned) {
     out.nil();
-    out.array(2);
-    out.bin(proof.pinned->header);
+    out.array(header_values + 2);
+    write_header(out, proof.pinned->header, Witnesses::told);
     write_keys(out, proof.pinned->next_witnesses);
   } else {
     out.bin(proof.genesis);
@@ -92,11 +137,11 @@ Bytes encode_proof(const HandleProof& proof) {
   }
   out.array(proof.changes.size());
   for (const auto& change : proof.changes) {
-    out.array(4);
-    write_decided(out, change.block);
+    out.array(decision_values + 1);
+    write_decision(out, change.block);
     write_keys(out, change.next_witnesses);
   }
-  write_decided(out, proof.newest);
+  write_decision(out, proof.newest);
   out.str(proof.handle);
   if (proof.record.empty())
     out.nil();
@@ -113,35 +158,42 @@ Bytes encode_proof(const HandleProof& proof) {
   return bytes;
 }
 
-Result<HandleProof> decode_proof(ByteView bytes) {
+Result<HandleProof> decode_proof(ByteView bytes, const NetworkId& network) {
   static constexpr std::size_t bytes_max = limits::genesis_bytes_max + (1 << 20);
   if (bytes.size() > bytes_max)
     return fail(Errc::limit, fmt::format("a proof of {} bytes, at most {} are allowed", bytes.size(), bytes_max));
   PackReader in(bytes);
   HandleProof out;
   std::string error;
-  in.array_of(14);
+  in.array_of(11 + decision_values);
   const auto version = in.uint(), suite = in.uint();
   if (in.ok() && (version != 1 || suite != suite_1))
     return fail(Errc::not_available, fmt::format("a proof of version {}, suite {}: this diot knows version 1, suite 1 "
                                                  "only; a newer one may read it",
                                                  version, suite));
+  Hash witnesses;
   if (in.nil()) {
-    in.array_of(2);
+    in.array_of(header_values + 2);
     HandleProof::Pinned pinned;
-    pinned.header = to_bytes(in.bin(block_header_bytes_max));
+    pinned.header = read_header(in, network);
     pinned.next_witnesses = read_keys(in, error);
+    witnesses = witness_set_hash(pinned.next_witnesses);
     out.pinned = std::move(pinned);
   } else {
     out.genesis = to_bytes(in.bin(limits::genesis_bytes_max));
     if (!in.nil()) error = "it begins in two places";
+    if (const auto keys = genesis_witnesses(out.genesis))
+      witnesses = witness_set_hash(*keys);
+    else
+      error = keys.error().message;
   }
   for (auto left = in.array(limits::proof_changes_max); left > 0 && in.ok(); --left) {
-    in.array_of(4);
-    auto block = read_decided(in);
+    in.array_of(decision_values + 1);
+    auto block = read_decision(in, network, witnesses);
     out.changes.push_back({std::move(block), read_keys(in, error)});
+    witnesses = witness_set_hash(out.changes.back().next_witnesses);
   }
-  out.newest = read_decided(in);
+  out.newest = read_decision(in, network, witnesses);
   out.handle = in.str(64);
   if (!in.nil()) {
     out.record = to_bytes(in.bin(limits::entry_bytes_max));

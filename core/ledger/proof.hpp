@@ -47,9 +47,11 @@ struct HandleProof {
   Bytes record;      ///< as encode_handle gives it; empty: there is none
   SparseProof path;  ///< with a record its `end` is that of the handle
 };
+/// Its headers are those of one chain: each names its network, and the witnesses that the one before it, or the genesis,
+/// says that it has.
 Bytes encode_proof(const HandleProof& proof);
-/// Shape and bounds only.
-Result<HandleProof> decode_proof(ByteView bytes);
+/// Shape and bounds only. What all headers of that network say, and which witnesses each is decided by, is not in the bytes.
+Result<HandleProof> decode_proof(ByteView bytes, const NetworkId& network);
 
 /// What a proof shows.
 struct ProvedHandle {

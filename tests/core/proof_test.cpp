@@ -27,7 +27,7 @@ class Proof : public ::testing::Test {
 
 TEST_F(Proof, ShowsARecord) {
   const auto bytes = encode_proof(prove("bob"));
-  const auto proof = decode_proof(bytes);
+  const auto proof = decode_proof(bytes, ledger.network());
   ASSERT_TRUE(proof) << why(proof);
   EXPECT_EQ(encode_proof(*proof), bytes);
   const auto shown = check(*proof);
@@ -41,7 +41,7 @@ TEST_F(Proof, ShowsARecord) {
 
 TEST_F(Proof, ShowsThatThereIsNone) {
   for (const std::string handle : {"dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "mallory"}) {
-    const auto proof = decode_proof(encode_proof(prove(handle)));
+    const auto proof = decode_proof(encode_proof(prove(handle)), ledger.network());
     ASSERT_TRUE(proof) << why(proof);
     EXPECT_EQ(why(check(*proof)), "") << handle;
     EXPECT_TRUE(proof->record.empty());
@@ -73,16 +73,17 @@ TEST_F(Proof, OfAnotherRecordOrOfNoneIsRefused) {
   record.owner = dave.owner.public_key();
   auto proof = prove("bob");
   proof.record = encode_handle(record);
-  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "does not lead to the handles");
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof), ledger.network()).value()), Errc::invalid,
+                 "does not lead to the handles");
 
   proof = prove("bob");
   proof.record.clear();
-  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "shows one");
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof), ledger.network()).value()), Errc::invalid, "shows one");
   proof.path.end.reset();
-  EXPECT_REFUSED(check(decode_proof(encode_proof(proof)).value()), Errc::invalid, "does not lead");
+  EXPECT_REFUSED(check(decode_proof(encode_proof(proof), ledger.network()).value()), Errc::invalid, "does not lead");
   proof = prove("dave");
   proof.handle = "bob";
-  EXPECT_FALSE(check(decode_proof(encode_proof(proof)).value()));
+  EXPECT_FALSE(check(decode_proof(encode_proof(proof), ledger.network()).value()));
 }
 
 TEST_F(Proof, NeedsItsNetworkAndAQuorum) {
@@ -120,7 +121,7 @@ TEST_F(Proof, FollowsTheWitnessesFromSetToSet) {
   auto proof = prove("bob");
   proof.changes.push_back({decided_header(decode_block(world.decide({at_3, {}})).value()), keys});
   proof.newest = decided_header(decode_block(next.decide({at_4, {}})).value());
-  proof = decode_proof(encode_proof(proof)).value();
+  proof = decode_proof(encode_proof(proof), ledger.network()).value();
   const auto shown = check(proof);
   ASSERT_TRUE(shown) << why(shown);
   EXPECT_EQ(shown->witnesses, 7u);
@@ -143,7 +144,7 @@ TEST_F(Proof, FollowsTheWitnessesFromSetToSet) {
   pinned.genesis.clear();
   pinned.pinned = {proof.changes[0].block.header, keys};
   pinned.changes.clear();
-  pinned = decode_proof(encode_proof(pinned)).value();
+  pinned = decode_proof(encode_proof(pinned), ledger.network()).value();
   const Checkpoint known{3, block_hash(at_3)};
   EXPECT_EQ(why(check_proof(pinned, ledger.network(), known)), "");
   EXPECT_REFUSED(check(pinned), Errc::invalid, "--pin");
@@ -159,12 +160,12 @@ TEST_F(Proof, FollowsTheWitnessesFromSetToSet) {
 
 TEST_F(Proof, WithAnyBitFlippedOrCutOffShowsNothingElse) {
   const auto bytes = encode_proof(prove("bob"));
-  const auto shown = check(decode_proof(bytes).value()).value();
+  const auto shown = check(decode_proof(bytes, ledger.network()).value()).value();
   for (std::size_t at = 0; at < bytes.size(); ++at)
     for (const int bit : {0, 7}) {
       auto bent = bytes;
       bent[at] = static_cast<std::uint8_t>(bent[at] ^ 1 << bit);
-      const auto proof = decode_proof(bent);
+      const auto proof = decode_proof(bent, ledger.network());
       if (!proof) continue;
       const auto other = check(*proof);
       // Votes beyond the quorum may go; the statement stays.
@@ -173,7 +174,7 @@ TEST_F(Proof, WithAnyBitFlippedOrCutOffShowsNothingElse) {
           << at;
     }
   for (std::size_t size = 0; size < bytes.size(); ++size)
-    EXPECT_FALSE(decode_proof(ByteView(bytes).first(size))) << size;
+    EXPECT_FALSE(decode_proof(ByteView(bytes).first(size), ledger.network())) << size;
 }
 
 TEST_F(Proof, IsSmall) {
@@ -185,14 +186,14 @@ TEST_F(Proof, IsSmall) {
   proof.path.siblings.resize(20, seven.genesis.succession);
   const auto from_genesis = encode_proof(proof).size();
   RecordProperty("bytes_from_genesis", static_cast<int>(from_genesis));
-  EXPECT_LT(from_genesis, 2300u);
+  EXPECT_LT(from_genesis, 2200u);
   proof.pinned = {proof.newest.header, seven.genesis.witnesses};
   const auto from_block = encode_proof(proof).size();
   RecordProperty("bytes_from_block", static_cast<int>(from_block));
-  EXPECT_LT(from_block, 2048u);
+  EXPECT_LT(from_block, 1900u);
   const auto before = from_block;
   proof.changes.push_back({proof.newest, seven.genesis.witnesses});
-  EXPECT_LT(encode_proof(proof).size() - before, 1024u);
+  EXPECT_LT(encode_proof(proof).size() - before, 900u);
 }
 
 }  // namespace

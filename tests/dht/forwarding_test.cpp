@@ -260,7 +260,8 @@ TEST_F(Forwarding, TakesNoValueThatIsOverFromWhoTookItFromSomebodyElse) {
   wire::RetainedValues stale;
   Bytes frame;
   world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
-    if (&to == &dave && type == FrameType::retained && !wire::decode_retained_values(body)->values.empty()) frame = body;
+    if (&to == &dave && type == FrameType::retained && !wire::decode_retained_values(body)->values.empty())
+      frame = body;
     return true;
   };
   dave.overlay->add_demand("@alice/sensors/#", false);

@@ -132,8 +132,8 @@ TEST_F(Overlays, AskForAllRetainedValuesAgainWhereALogHasBegunUnheard) {
   const ChannelId channel = alice.overlay->own().status().at(0).id;
   BatchWriter writer(Stream::durable, channel, {1, 1}, {});
   const Bytes wire =
-      writer.seal({encode_record({RecordKind::message, "sensors/n", Qos::at_least_once, true, to_bytes("x"), {}})}, true,
-                  hybrid_from(world.clock.wall_ms()), 1, second, alice.ledger->network(), world.random);
+      writer.seal({encode_record({RecordKind::message, "sensors/n", Qos::at_least_once, true, to_bytes("x"), {}})},
+                  true, hybrid_from(world.clock.wall_ms()), 1, second, alice.ledger->network(), world.random);
   const auto batch = BatchView::parse(wire);
   const Cursor end = advanced(batch->header, batch->header_hash);
 

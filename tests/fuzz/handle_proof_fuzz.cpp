@@ -37,7 +37,7 @@ const Network& shared() {
 }
 
 void look_at_proof(ByteView bytes) {
-  const auto proof = decode_proof(bytes);
+  const auto proof = decode_proof(bytes, shared().ledger.network());
   if (!proof) return;
   require(equal(encode_proof(*proof), bytes), "a proof has one way to be written");
   const auto& ledger = shared().ledger;

@@ -250,7 +250,7 @@ Result<Json> prove(const Json& args, const LedgerSource& from) {
   const auto bytes = encode_proof(proof);
   // Nobody is handed a proof that does not hold.
   const auto pinned_at = pin == 0 ? std::nullopt : std::optional(Checkpoint{pin, *from.ledger.block_at(pin)});
-  if (auto holds = check_proof(*decode_proof(bytes), from.ledger.network(), pinned_at); !holds)
+  if (auto holds = check_proof(*decode_proof(bytes, from.ledger.network()), from.ledger.network(), pinned_at); !holds)
     return tl::unexpected(holds.error());
   return Json{{"handle", handle},
               {"registered", !proof.record.empty()},

@@ -225,7 +225,7 @@ Result<Json> check_proof_file(const Json& args) {
   const auto bytes = read_file(file, proof_file_bytes_max);
   if (!bytes) return tl::unexpected(bytes.error());
   const auto wrong = [&](const Error& error) { return fail(error.code, fmt::format("{}: {}", file, error.message)); };
-  const auto proof = decode_proof(*bytes);
+  const auto proof = decode_proof(*bytes, *network);
   if (!proof) return wrong(proof.error());
   const auto shown = check_proof(*proof, *network, pinned);
   if (!shown) return wrong(shown.error());
