@@ -1,4 +1,5 @@
 """The life of a handle on the command line: new keys, guardians, recovery, a revoked gateway, the end."""
+import os
 import subprocess
 import unittest
 
@@ -47,6 +48,30 @@ class Handles(unittest.TestCase):
         kinds = [row["kind"] for row in self.alice.json("ledger", "history", "alice")["entries"]]
         self.assertEqual(kinds, ["register", "rotate", "set-guardians", "recover"])
         self.alice.diot("ledger", "verify")
+
+    def test_persons_and_roles_are_shown_and_proven(self):
+        mum, dad = "11" * 32, "22" * 32
+        shown = self.alice.json("handle", "update", "--person", f"mum={mum},dad={dad}")
+        persons = [{"person": "dad", "key": dad}, {"person": "mum", "key": mum}]
+        self.assertEqual(shown["persons"], persons)
+        wait_until(lambda: self.bob.json("ledger", "show", "alice")["persons"] == persons, what="bob's copy of it")
+        self.assertIn(mum, self.bob.diot("ledger", "show", "alice"))
+
+        proof = os.path.join(self.world.folder, "alice.proof")
+        with open(proof, "wb") as file:
+            file.write(subprocess.run([DIOT, "ledger", "prove", "alice"], env=self.bob.environment(),
+                                      capture_output=True, check=True).stdout)
+        check = ["ledger", "check-proof", proof, "--genesis", self.alice.json("status")["network"]]
+        proven = self.world.node("nobody").json(*check)
+        self.assertEqual((proven["persons"], proven["nodes"]), (persons, shown["nodes"]))
+        for part in (dad, "admin"):
+            self.assertIn(part, self.world.node("nobody").diot(*check))
+
+        self.assertEqual(self.alice.json("handle", "update", "--remove-person", "dad")["persons"], persons[1:])
+        node = shown["nodes"][0]["node"]
+        self.assertIn("role admin", str(self.refused("handle", "update", "--role", f"{node}=member")))
+        self.assertIn("not available", str(self.refused("handle", "update", "--add-node", node)))
+        self.assertIn("not available", self.alice.diot("handle", "update", "--help"))
 
     def test_revoked_and_released(self):
         node = self.shown("bob")["nodes"][0]["node"]

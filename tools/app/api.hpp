@@ -31,13 +31,13 @@
 //   import           args {file, apply?}: {config: text of diot.toml, applied, notes: [text, …]}; command line only
 //   invite           args {uses?, expiry-days?, open?}: {invite, uses, expires_ms}; null, with open: without end
 //   handle register  args {handle}: {handle, height}
-//   handle show      args {handle?} (the own one): {handle, owner, next_key: its hash, nodes: [{node, role}, …], version,
-//                     height, registered_ms, lease_until_ms or null, guardians: [handle, …], threshold, recovery: {owner,
-//                     due_ms, cancellable} or null, revoked: [{node, height}, …], released_ms or null, profile: a hash or
-//                     null, register_entry, ours}
+//   handle show      args {handle?} (the own one): {handle, owner, next_key: its hash, nodes: [{node, role}, …],
+//                     persons: [{person, key}, …], version, height, registered_ms, lease_until_ms or null, guardians:
+//                     [handle, …], threshold, recovery: {owner, due_ms, cancellable} or null, revoked: [{node, height},
+//                     …], released_ms or null, profile: a hash or null, register_entry, ours}
 //   handle renew     {handle, version, height, lease_until_ms or null}
-//   handle update    args {add-node?: [node id, …], remove-node?: [node id, …], role?: "admin" | "member"}: as handle
-//                     show
+//   handle update    args {remove-node?: [node id, …], role?: ["NODE=admin" or "NODE=member", …], person?: ["NAME=KEY",
+//                     …], remove-person?: [name, …]; add-node is refused}: as handle show
 //   handle revoke-node      args {node, yes}: as handle show. Errc::not_permitted says what it does without yes
 //   handle cancel-recovery  as handle show
 //   handle submit           args {entry: "diot-entry:…"}: {kind, handle or null, version, height}

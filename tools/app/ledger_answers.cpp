@@ -367,6 +367,8 @@ Json handle_answer(const HandleRecord& record, bool ours) {
   Json nodes = Json::array();
   for (const auto& [node, role] : record.nodes)
     nodes.push_back({{"node", to_display(node)}, {"role", role == Role::admin ? "admin" : "member"}});
+  Json persons = Json::array();
+  for (const auto& [person, key] : record.persons) persons.push_back({{"person", person}, {"key", key.hex()}});
   Json guardians = Json::array(), revoked = Json::array(), recovery;
   for (const auto& guardian : record.guardians.who) guardians.push_back(guardian.handle);
   for (const auto& revocation : record.revoked)
@@ -379,6 +381,7 @@ Json handle_answer(const HandleRecord& record, bool ours) {
           {"owner", record.owner.hex()},
           {"next_key", record.next_key.hex()},
           {"nodes", std::move(nodes)},
+          {"persons", std::move(persons)},
           {"version", record.version},
           {"height", record.height},
           {"registered_ms", record.registered},

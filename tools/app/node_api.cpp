@@ -7,7 +7,9 @@
 #include "core/ledger/anchor.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/ledger/storage.hpp"
+#include "core/ledger/work_stamp.hpp"
 #include "core/topic.hpp"
+#include "tools/app/handle_update.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/ledger_alarms.hpp"
 #include "tools/app/ledger_answers.hpp"
@@ -349,18 +351,11 @@ void Node::handle_update(const Json& args, std::function<void(Result<Json>)> don
                      "joining of a second gateway is not built"));
   const auto own = own_record();
   if (!own) return done(tl::unexpected(own.error()));
-  HandleRecord changed = **own;
-  for (const auto& text : args.value("remove-node", std::vector<std::string>{})) {
-    const auto node = node_id_from_display(text);
-    if (!node) return done(tl::unexpected(node.error()));
-    if (std::erase_if(changed.nodes, [&](const auto& entry) { return entry.first == *node; }) == 0)
-      return done(fail(Errc::not_found, fmt::format("{} does not speak for @{}", text, config_.handle)));
-  }
-  if (changed.nodes.size() == (*own)->nodes.size())
-    return done(fail(Errc::invalid, "nothing to change: name a node with --remove-node"));
+  const auto changed = update_record(**own, args);
+  if (!changed) return done(tl::unexpected(changed.error()));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
-  submit_entry(make_update(changed, core_->ledger().network(), core_->ledger().head(), *owner, {}), std::move(done));
+  submit_entry(make_update(*changed, core_->ledger().network(), core_->ledger().head(), *owner, {}), std::move(done));
 }
 
 void Node::ledger_anchor(const Json& args, std::function<void(Result<Json>)> done) {
