@@ -408,8 +408,8 @@ std::string LedgerSync::Status::text() const {
   if (listening)
     return "the newest block here is days old: for half a minute this witness hears first what others have";
   if (witnesses == 1) return in_reach == 1 ? "the registrar is in reach" : "the registrar is not in reach";
-  return fmt::format("{} of {} witnesses are needed, {} {} in reach", needed, witnesses, in_reach,
-                     in_reach == 1 ? "is" : "are");
+  return fmt::format("{} of {} witnesses are needed, {} {} in reach{}", needed, witnesses, in_reach,
+                     in_reach == 1 ? "is" : "are", needed == witnesses ? "; none of them may fail" : "");
 }
 
 void LedgerSync::tick() {

@@ -108,8 +108,6 @@ class Overlay final : public OverlayPort, public LinkEvents {
   /// The wills that stand in the channels held here, own ones and others'.
   const WillTable& wills() const { return wills_; }
   const std::string& handle() const { return context_.handle; }
-  /// The handle whose home founded the network, and is its registrar while there is one witness.
-  const std::string& founder() const { return context_.founder; }
 
  private:
   struct Link {

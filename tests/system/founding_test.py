@@ -64,6 +64,15 @@ class FoundingTest(unittest.TestCase):
             self.assertEqual((verified["height"], verified["handles"]), (2, 5))
             self.assertFalse(erin.json("witness", "list")["trusted"])
 
+            # And put her in the place of who is gone.
+            entry = alice.diot("witness", "invite", "erin", "--remove", "dave").strip()
+            for home in (bob, carol, erin):
+                entry = home.diot("witness", "accept", entry, "--yes").strip()
+            alice.diot("witness", "change", entry)
+            world.join(bob, "frank", start=False)
+            harness.wait_until(lambda: {row["handle"] for row in bob.json("witness", "list")["witnesses"]} ==
+                               {"alice", "bob", "carol", "erin"}, what="the new witnesses")
+
     def test_who_has_no_invite_works_for_the_registration_where_that_is_open_to_everybody(self):
         with harness.World() as world:
             homes, offers = self.offers(world, ("alice", "bob", "carol", "dave"))

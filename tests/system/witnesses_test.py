@@ -156,7 +156,7 @@ class WitnessesTest(unittest.TestCase):
             world.join(alice, "frank", start=False)
             for home in others:
                 harness.wait_until(lambda: "successions" not in home.json("witness", "status"), what="the end of it")
-            self.assertEqual([row["handle"] for row in carol.json("witness", "list")["witnesses"]], [None])
+            self.assertEqual([row["handle"] for row in carol.json("witness", "list")["witnesses"]], ["alice"])
 
     @unittest.skipIf(harness.holds_freed_memory(), "a sanitizer wants to be the first library")
     def test_the_new_witnesses_decide_72_hours_after_the_last_block(self):
@@ -223,6 +223,129 @@ class WitnessesTest(unittest.TestCase):
                 alice.diot("witness", "change", entry)
             self.assertIn("signature", refused.exception.err)
             self.assertEqual(len(alice.json("witness", "list")["witnesses"]), 1)
+
+    def test_the_registrar_is_who_decides_now(self):
+        with harness.World() as world:
+            alice = world.found("alice")
+            bob = world.join(alice, "bob")
+            for home in (alice, bob):
+                self.assertEqual(home.json("status")["registrar"], "@alice (trusted)")
+                self.assertIn("registrar  ", home.diot("status"))
+
+            entry = alice.diot("witness", "invite", "bob", "--accept-fragile").strip()
+            alice.diot("witness", "change", bob.diot("witness", "accept", entry, "--yes").strip())
+            world.join(alice, "carol", start=False)
+            for home in (alice, bob):
+                harness.wait_until(lambda: home.json("status")["registrar"] is None, what="two witnesses")
+                self.assertIn("none of them may fail", home.json("status")["witnesses"])
+                harness.wait_until(lambda: home.json("witness", "status")["in_reach"] == 2, what="both in reach")
+
+            entry = bob.diot("witness", "invite", "--remove", "alice", "--accept-fragile").strip()
+            bob.diot("witness", "change", alice.diot("witness", "accept", entry, "--yes").strip())
+            world.join(alice, "dave", start=False)
+            for home in (alice, bob):
+                harness.wait_until(lambda: home.json("status")["registrar"] == "@bob (trusted)", what="bob alone")
+
+    def test_new_rules_stop_the_ledger_of_who_does_not_know_them_and_no_message(self):
+        with harness.World() as world:
+            alice = world.found("alice")
+            bob = world.join(alice, "bob")
+            homes = (alice, bob)
+
+            def refused(home, *arguments):
+                with self.assertRaises(harness.Failed) as caught:
+                    home.diot(*arguments)
+                return caught.exception
+
+            def upgrade(version, height, *more):
+                return ["witness", "upgrade", "--rules", str(version), "--from-height", str(height), *more]
+
+            def warnings(home):
+                return " ".join(home.json("status")["warnings"])
+
+            height = alice.json("status")["height"]
+            self.assertIn("not a witness", refused(bob, *upgrade(2, 9)).err)
+            self.assertIn(f"block {height + 3} at the earliest", refused(alice, *upgrade(2, height + 2)).err)
+            self.assertIn("version 1 already", refused(alice, *upgrade(1, 9)).err)
+            asked = refused(alice, *upgrade(2, height + 3))
+            self.assertEqual(asked.code, 4)
+            self.assertIn("--yes", asked.err)
+            self.assertIn("knows version 1", asked.err)
+
+            # A plan is announced everywhere, and can be taken back.
+            planned = alice.json(*upgrade(2, height + 99, "--yes"))
+            self.assertEqual((planned["rules_version"], planned["next_rules_version"], planned["next_rules_from_height"]),
+                             (1, 2, height + 99))
+            self.assertIn("planned already", refused(alice, *upgrade(2, height + 99, "--yes")).err)
+            for home in homes:
+                harness.wait_until(lambda: f"from block {height + 99} on" in warnings(home), what="the warning")
+            self.assertNotIn("next_rules_version", alice.json(*upgrade(1, height + 99)))
+            for home in homes:
+                harness.wait_until(lambda: "rules version" not in warnings(home), what="the end of the plan")
+
+            # Not taken back: block by block until there, then no registration more.
+            last = alice.json("status")["height"] + 2
+            alice.json(*upgrade(2, last + 1, "--yes"))
+            world.join(bob, "carol", start=False)
+            for through in homes:
+                with self.assertRaises(harness.Failed) as stopped:
+                    world.join(through, "dave", start=False)
+                self.assertIn("install a newer one", stopped.exception.err)
+            self.assertIn("install a newer one", refused(alice, *upgrade(1, last + 9)).err)
+            bob.stop()
+            bob.start()
+            for home in homes:
+                self.assertEqual(home.json("status")["height"], last)
+                self.assertIn(f"from block {last + 1} on this network goes by rules version 2", warnings(home))
+                self.assertIn("install a newer one", warnings(home))
+                self.assertEqual(home.json("ledger", "verify")["height"], last)
+            # Messages do not care.
+            alice.diot("share", "add", "sensors/#", "--preset", "public")
+            reader = world.subscribe(bob, "@alice/sensors/#")
+            bob.wait_topic("@alice/sensors/#")
+            alice.publish("sensors/temp", "21.5")
+            reader.wait_for("@alice/sensors/temp 21.5")
+
+    def test_a_witness_whose_gateway_was_revoked_is_taken_out_by_its_key(self):
+        with harness.World() as world:
+            alice, bob, carol, dave, erin = self.four(world)
+            [daves] = [row for row in alice.json("witness", "list")["witnesses"] if row["handle"] == "dave"]
+            # Its own gateway revokes it, so nobody is left to tell it that it is done.
+            asking = subprocess.Popen([harness.DIOT, "handle", "revoke-node", daves["node"], "--yes"],
+                                      env=dave.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            world.cleanup.callback(asking.wait)
+            world.cleanup.callback(asking.kill)
+            for home in (alice, bob, carol):
+                harness.wait_until(lambda: home.json("witness", "status")["in_reach"] == 3, what="dave's votes to be missed")
+            # Three of four still decide, and put another one in its place.
+            entry = alice.diot("witness", "invite", "erin", "--remove", daves["key"]).strip()
+            for home in (bob, carol, erin):
+                entry = home.diot("witness", "accept", entry, "--yes").strip()
+            carol.diot("witness", "change", entry)
+            world.join(bob, "frank", start=False)
+            for home in (alice, bob, carol, erin):
+                harness.wait_until(lambda: home.json("witness", "status")["in_reach"] == 4, what="all four in reach")
+            with self.assertRaises(harness.Failed) as refused:
+                alice.diot("witness", "invite", "frank", "--remove", daves["key"])
+            self.assertIn("or has that key", refused.exception.err)
+
+    def test_several_witnesses_sign_an_upgrade(self):
+        with harness.World() as world:
+            alice, bob, carol, *_ = self.four(world)
+            height = alice.json("status")["height"] + 50
+            made = alice.json("witness", "upgrade", "--rules", "2", "--from-height", str(height), "--yes")
+            self.assertEqual((made["signatures"], made["needed"]), (1, 3))
+            entry = made["entry"]
+            with self.assertRaises(harness.Failed) as refused:
+                alice.diot("witness", "change", entry)
+            self.assertIn("1 of 4 witnesses have signed", refused.exception.err)
+            with self.assertRaises(harness.Failed) as asked:
+                bob.diot("witness", "accept", entry)
+            self.assertIn(f"rules version 2 for the ledger from block {height} on", asked.exception.err)
+            for home in (bob, carol):
+                entry = home.diot("witness", "accept", entry, "--yes").strip()
+            self.assertEqual(carol.json("witness", "change", entry)["kind"], "upgrade")
+            harness.wait_until(lambda: alice.json("witness", "list").get("next_rules_version") == 2, what="the plan")
 
 
 if __name__ == "__main__":

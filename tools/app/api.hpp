@@ -12,7 +12,7 @@
 //
 //   version          {version}
 //   status           {version, uptime_s, handle, handle_state: "active" | "provisional" | "none", node, network,
-//                     registrar: handle of the sole witness or null, height, head, head_time_ms,
+//                     registrar: "@alice (trusted)", the sole witness, or null, height, head, head_time_ms,
 //                     mqtt: [address, …], api: [address, …], overlay: [address, …], shares, clients, sessions,
 //                     subscriptions, retained, messages_in, messages_out, links, dht_nodes, store_pending_bytes,
 //                     warnings: [text, …]}   further members may follow: the command line prints what it finds
@@ -53,12 +53,16 @@
 //   share remove     args {filter, yes?}: {filter, share, seq, effect: text}
 //   share list       args {handle?}: {handle, shares: [{filter, preset, share, channel, seq}, …]}
 //   share test       args {topic, as?: handle}: {topic, as, filter or null, read, write, why: text}
-//   witness list     {epoch, trusted, succession: the key's hash, witnesses: [{handle or null, node or null, key, ours, lied}, …], and while others are
-//                     to follow: next_from_height, next_witnesses}
+//   witness list     {epoch, trusted, succession: the key's hash, rules_version, witnesses: [{handle or null, node or null, key, ours,
+//                     lied}, …], and while others are to follow: next_from_height, next_witnesses; likewise
+//                     next_rules_version, next_rules_from_height}
 //   witness status   {witness, witnesses, needed, in_reach, state: text, entries_waiting, round or null, double_votes?,
 //                     successions?: [{height, possible_from_ms, votes, needed, witnesses: [text, …], refusal?}, …]}
 //   witness invite   args {handles?: "a,b", remove?, accept-fragile?}: {entry, witnesses: count, next: text}
 //   witness accept   args {entry, yes?}: {entry, kind, signatures}
+//   witness upgrade  args {rules, from-height, yes?}: {entry, signatures, needed, next: text}; of the sole witness as
+//                     witness list, with the height of the block that has the plan. Errc::not_permitted says what it
+//                     does without yes
 //   witness change   args {entry}: as handle submit; of a succession {kind, successions, next: text}
 //   witness succeed  args {handles: "a,b", accept-fragile?}: {entry, witnesses: count, last_block, last_block_ms,
 //                     possible_from_ms, next: text}; with the command line only

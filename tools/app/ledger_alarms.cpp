@@ -2,11 +2,12 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
+#include "core/ledger/work_stamp.hpp"
 #include "dht/fork_watch.hpp"
+#include "tools/app/witness_names.hpp"
 
 namespace diot {
 
@@ -37,36 +38,42 @@ Json fork_rows(const std::vector<Fork>& forks, const Ledger& ledger) {
   return out;
 }
 
+/// Who is to blame, as far as the two certificates tell.
+static std::string blame_text(const Fork& fork, const Ledger& ledger) {
+  if (!fork.ours.succession.empty() || !fork.theirs.succession.empty())
+    return "One of them replaces the witnesses as gone for good, and they were not all gone.";
+  if (ledger.witnesses_at(fork.height()).members.size() == 1)
+    return "The registrar signed both, or runs from an old backup, and is accused of it in the ledger.";
+  if (fork.ours.block.round == fork.theirs.block.round)
+    return "More than a third of the witnesses signed both in one round, or run from old backups, and are accused of "
+           "it "
+           "in the ledger.";
+  return "More than a third of the witnesses lied, or run from old backups; as the two were decided in different "
+         "rounds, "
+         "their votes prove it of nobody by name.";
+}
+
 std::string fork_text(const Fork& fork, const Ledger& ledger) {
   const HandleRecord* teller = ledger.handle_of(fork.shown_by);
   return fmt::format(
       "TWO HISTORIES of this network exist from block {} on: {}… here, {}… at @{}, and both were decided by votes that "
-      "count. {} signed both, or runs from an old backup. This node stays with its own and keeps both certificates as "
+      "count. {} This node stays with its own and keeps both certificates as "
       "evidence. Ask the other homes which one they have (`diot ledger tail --from {} --to {}`), trust no registration "
-      "from there on until that is settled, and have the witnesses replaced that signed twice (`diot witness list`)",
+      "from there on until that is settled, and have the witnesses replaced that are to blame (`diot witness list`)",
       fork.height(), fork.our_block().hex().substr(0, 16), fork.their_block().hex().substr(0, 16),
-      teller ? teller->handle : "?",
-      ledger.witnesses_at(fork.height()).is_solid() ? "More than a third of the witnesses" : "The registrar",
-      fork.height(), fork.height());
-}
-
-static std::vector<std::string> names_of(const WitnessSet& set, const Ledger& ledger) {
-  std::vector<std::string> out;
-  for (const auto& [key, node] : set.members) {
-    const HandleRecord* record = ledger.handle_of(node);
-    out.push_back(record ? "@" + record->handle : to_display(node));
-  }
-  return out;
+      teller ? teller->handle : "?", blame_text(fork, ledger), fork.height(), fork.height());
 }
 
 Json succession_rows(const std::map<Hash, SuccessionSync::Pending>& pending, const Ledger& ledger) {
   Json out = Json::array();
   for (const auto& [hash, each] : pending) {
+    Json names = Json::array();
+    for (const auto& member : each.witnesses.members) names.push_back(name_of(member, ledger));
     Json row{{"height", each.block.header.height},
              {"possible_from_ms", each.possible_from()},
              {"votes", each.votes.size()},
              {"needed", each.votes_needed()},
-             {"witnesses", names_of(each.witnesses, ledger)}};
+             {"witnesses", std::move(names)}};
     if (!each.refusal.empty()) row["refusal"] = each.refusal;
     out.push_back(std::move(row));
   }
@@ -77,8 +84,18 @@ std::string succession_text(const SuccessionSync::Pending& pending, const Ledger
   return fmt::format(
       "the holder of the succession key replaces the witnesses by {}, from {} on, unless those in office make a block "
       "before; {} of {} votes are there. If that is a surprise, get the witnesses to run (`diot witness list`)",
-      fmt::join(names_of(pending.witnesses, ledger), ", "), time_text(pending.possible_from()), pending.votes.size(),
+      names_of(pending.witnesses, ledger), time_text(pending.possible_from()), pending.votes.size(),
       pending.votes_needed());
+}
+
+std::string upgrade_text(const UpgradeBody& upgrade) {
+  const auto what = fmt::format("rules version {} for the ledger from block {} on", upgrade.rules_version & ~test_rules,
+                                upgrade.height);
+  if (knows_rules(upgrade.rules_version)) return what;
+  return fmt::format(
+      "{}, which this diot ({}) does not know: it knows version {}. Install a newer one before that block; else the "
+      "ledger stands still here from then on, and everything else goes on",
+      what, DIOT_VERSION, known_rules_version);
 }
 
 }  // namespace diot

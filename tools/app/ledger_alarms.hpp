@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/ledger/entry.hpp"
 #include "core/ledger/fork.hpp"
 #include "core/ledger/ledger.hpp"
 #include "core/store.hpp"
@@ -20,5 +21,8 @@ std::string fork_text(const Fork& fork, const Ledger& ledger);
 /// [{height, possible_from_ms, votes, needed, witnesses: [handle, …], refusal?}, …]
 Json succession_rows(const std::map<Hash, SuccessionSync::Pending>& pending, const Ledger& ledger);
 std::string succession_text(const SuccessionSync::Pending& pending, const Ledger& ledger);
+
+/// What it plans, and what comes of it where this program does not know those rules.
+std::string upgrade_text(const UpgradeBody& upgrade);
 
 }  // namespace diot

@@ -89,6 +89,7 @@ class Node final : public Api, public Turn {
   Result<Json> witness_status() const;
   Result<Json> witness_invite(const Json& args) const;
   void witness_accept(const Json& args, std::function<void(Result<Json>)> done);
+  void witness_upgrade(const Json& args, std::function<void(Result<Json>)> done);
   void witness_change(const Json& args, std::function<void(Result<Json>)> done);
   void witness_resume(const Json& args, std::function<void(Result<Json>)> done);
   std::vector<std::string> warnings() const;

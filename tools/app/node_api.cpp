@@ -15,6 +15,7 @@
 #include "tools/app/ledger_answers.hpp"
 #include "tools/app/ledger_storage.hpp"
 #include "tools/app/node.hpp"
+#include "tools/app/witness_names.hpp"
 
 namespace diot {
 
@@ -64,6 +65,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "witness invite") return done(witness_invite(args));
   if (verb == "witness accept") return witness_accept(args, std::move(done));
   if (verb == "witness change") return witness_change(args, std::move(done));
+  if (verb == "witness upgrade") return witness_upgrade(args, std::move(done));
   if (verb == "witness resume") return witness_resume(args, std::move(done));
   if (verb == "ledger anchor") return ledger_anchor(args, std::move(done));
   if (verb == "ledger storage") return ledger_storage(std::move(done));
@@ -155,6 +157,8 @@ std::vector<std::string> Node::warnings() const {
   for (const auto& fork : sync.forks()) out.push_back(fork_text(fork, core_->ledger()));
   for (const auto& [hash, pending] : sync.successions()) out.push_back(succession_text(pending, core_->ledger()));
   if (auto going_on = core_->ledger().can_go_on(); !going_on) out.push_back(going_on.error().message);
+  if (const auto& next = core_->ledger().network_record().next_rules; next && !knows_rules(next->version))
+    out.push_back(upgrade_text({0, next->version, next->height}));
   for (const auto& [witness, evidence] : core_->ledger().network_record().liars)
     out.push_back(
         fmt::format("witness {}… signed two different votes, entry {}… proves it: its operator was broken "
@@ -226,6 +230,7 @@ Result<Json> Node::status() const {
                          {"error", link->status().error}});
   const auto clients = core_->broker().counts();
   const auto& copied = core_->overlay().copied();
+  const auto registrar = registrar_text(core_->ledger());
   return Json{
       {"version", DIOT_VERSION},
       {"uptime_s", seconds},
@@ -233,7 +238,7 @@ Result<Json> Node::status() const {
       {"handle_state", handle_state()},
       {"node", to_display(node_key_->node_id())},
       {"network", core_->ledger().network().hex()},
-      {"registrar", core_->ledger().witnesses().size() == 1 ? Json(core_->overlay().founder()) : Json(nullptr)},
+      {"registrar", registrar.empty() ? Json(nullptr) : Json(registrar)},
       {"witnesses", core_->overlay().ledger_sync().status().text()},
       {"height", core_->ledger().head().height},
       {"head", core_->ledger().head().block.hex()},

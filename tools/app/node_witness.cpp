@@ -7,33 +7,38 @@
 
 #include "core/ledger/entry.hpp"
 #include "core/ledger/limits.hpp"
+#include "core/ledger/work_stamp.hpp"
 #include "core/text.hpp"
 #include "tools/app/handle_verbs.hpp"
 #include "tools/app/ledger_alarms.hpp"
 #include "tools/app/node.hpp"
+#include "tools/app/witness_names.hpp"
 
 namespace diot {
 
 namespace {
 
-/// An entry that changes the witnesses, as it went from hand to hand.
+/// An entry that takes the witnesses' signatures, as it went from hand to hand.
 struct Change {
   EntryText text;
-  WitnessSet witnesses;
-  std::string kind;
-  bool succession = false;
+  EntryBody body;  ///< a witness-change, a succession or an upgrade
+
+  /// Those that it makes, or nullptr.
+  const WitnessSet* witnesses() const {
+    if (const auto* change = std::get_if<WitnessChangeBody>(&body)) return &change->witnesses;
+    if (const auto* succession = std::get_if<SuccessionBody>(&body)) return &succession->witnesses;
+    return nullptr;
+  }
+  const UpgradeBody* upgrade() const { return std::get_if<UpgradeBody>(&body); }
 };
 Result<Change> read_change(const Json& args, const NetworkId& network) {
   auto text = entry_text_for(network, args);
   if (!text) return tl::unexpected(text.error());
-  const auto entry = decode_entry(text->entry);
+  auto entry = decode_entry(text->entry);
   if (!entry) return tl::unexpected(entry.error());
-  const std::string kind(kind_of(entry->body));
-  if (const auto* change = std::get_if<WitnessChangeBody>(&entry->body))
-    return Change{std::move(*text), change->witnesses, kind, false};
-  if (const auto* succession = std::get_if<SuccessionBody>(&entry->body))
-    return Change{std::move(*text), succession->witnesses, kind, true};
-  return fail(Errc::invalid, fmt::format("the entry is about something else: it is a {}", kind));
+  Change out{std::move(*text), std::move(entry->body)};
+  if (out.witnesses() || out.upgrade()) return out;
+  return fail(Errc::invalid, fmt::format("the entry is about something else: it is a {}", kind_of(out.body)));
 }
 
 }  // namespace
@@ -42,15 +47,13 @@ const KeyPair& Node::witness_key() const { return witness_key_ ? *witness_key_ :
 
 Json Node::witness_rows(const WitnessSet& set) const {
   Json out = Json::array();
-  for (const auto& [key, node] : set.members) {
-    const HandleRecord* handle = core_->ledger().handle_of(node);
-    const bool ours = key == witness_key().public_key();
-    out.push_back({{"handle", handle ? Json(handle->handle)
-                              : ours ? Json(config_.handle)
-                                     : Json(nullptr)},
+  for (const auto& member : set.members) {
+    const auto& [key, node] = member;
+    const HandleRecord* home = home_of(member, core_->ledger());
+    out.push_back({{"handle", home ? Json(home->handle) : Json(nullptr)},
                    {"node", node == NodeId{} ? Json(nullptr) : Json(to_display(node))},  // a genesis names none
                    {"key", key.hex()},
-                   {"ours", ours},
+                   {"ours", key == witness_key().public_key()},
                    {"lied", core_->ledger().network_record().liars.contains(key)}});
   }
   return out;
@@ -61,6 +64,11 @@ Result<Json> Node::witness_list() const {
   Json out{{"epoch", record.epoch},
            {"trusted", !record.witnesses.is_solid()},
            {"succession", core_->ledger().genesis().succession.hex()}};
+  out["rules_version"] = record.rules_version & ~test_rules;
+  if (record.next_rules) {
+    out["next_rules_version"] = record.next_rules->version & ~test_rules;
+    out["next_rules_from_height"] = record.next_rules->height;
+  }
   if (record.next_set) out["next_from_height"] = record.next_set->height;
   out["witnesses"] = witness_rows(record.witnesses);
   if (record.next_set) out["next_witnesses"] = witness_rows(record.next_set->witnesses);
@@ -93,21 +101,18 @@ Result<Json> Node::witness_invite(const Json& args) const {
     return fail(Errc::not_permitted, "this node is not a witness: ask one of `diot witness list` to do it");
   WitnessSet set;
   for (auto member : record.witnesses.members) {
-    if (member.node == NodeId{}) {
-      if (member.key != witness_key().public_key())
-        return fail(Errc::not_available, fmt::format("the genesis does not say on which node witness {}… runs: run "
-                                                     "this there",
-                                                     member.key.hex().substr(0, 16)));
-      member.node = node_key_->node_id();
-    }
+    const bool ours = member.node == NodeId{} && member.key == witness_key().public_key();
+    member.node = ours ? node_key_->node_id() : node_of(member, ledger);
     set.members.push_back(member);
   }
   for (const auto& name : args.value("remove", std::vector<std::string>{})) {
     const auto gone = std::erase_if(set.members, [&](const Witness& member) {
-      const HandleRecord* handle = ledger.handle_of(member.node);
-      return handle && handle->handle == name;
+      const HandleRecord* home = home_of(member, ledger);
+      return (home && home->handle == name) || member.key.hex() == name;  // whose node was revoked has no handle
     });
-    if (gone == 0) return fail(Errc::not_found, fmt::format("no witness runs at '{}'; see `diot witness list`", name));
+    if (gone == 0)
+      return fail(Errc::not_found,
+                  fmt::format("no witness runs at '{}', or has that key; see `diot witness list`", name));
   }
   const auto handles = args.value("handles", std::string());
   for (std::string_view rest = handles; !rest.empty();) {
@@ -140,32 +145,72 @@ void Node::witness_accept(const Json& args, std::function<void(Result<Json>)> do
   auto change = read_change(args, ledger.network());
   if (!change) return done(tl::unexpected(change.error()));
   const auto& key = witness_key();
-  const bool joins = change->witnesses.has(key.public_key());
+  const WitnessSet* next = change->witnesses();
+  const bool joins = next && next->has(key.public_key());
   const bool decides = ledger.network_record().witnesses.has(key.public_key());
+  if (!joins && !decides && next && next->has(node_key_->public_key()))
+    return done(
+        fail(Errc::not_permitted,
+             fmt::format("the entry names this home's node key, and the witness key here is that of {0}: stop the "
+                         "node, move {0} out of the folder, start it and try again",
+                         home_.path() + "/witness.key")));
   if (!joins && !decides)
     return done(
         fail(Errc::not_permitted, "the entry needs no signature of this home: it neither is nor becomes a witness"));
-  if (!args.contains("yes")) {
-    std::string who;
-    for (const auto& row : witness_rows(change->witnesses))
-      who += fmt::format("{}{}", who.empty() ? "" : ", ",
-                         row["handle"].is_string() ? "@" + row["handle"].get<std::string>() : "somebody unknown");
+  if (!args.contains("yes"))
     return done(fail(Errc::not_permitted,
-                     fmt::format("this agrees to the witnesses {}{}; say --yes if that is what you want", who,
+                     fmt::format("this agrees to {}{}; say --yes if that is what you want",
+                                 next ? "the witnesses " + names_of(*next, ledger) : upgrade_text(*change->upgrade()),
                                  joins && !decides ? ": this node takes part in every decision then, and should be up "
                                                      "and backed up by nothing but itself"
                                                    : "")));
-  }
   auto entry = add_signature(change->text.entry, change->text.network, key);
   if (!entry) return done(tl::unexpected(entry.error()));
   // Its memory begins where it can have voted for nothing: a witness without one does not vote.
   if (joins && !decides)
     if (auto begun = core_->overlay().ledger_sync().let_witness_vote(ledger.head().height + 1); !begun)
       return done(tl::unexpected(begun.error()));
-  store_->when_durable([entry = std::move(*entry), network = change->text.network, kind = change->kind, done] {
+  store_->when_durable([entry = std::move(*entry), network = change->text.network, kind = kind_of(change->body), done] {
     done(Json{{"entry", encode_entry_text({network, entry})},
               {"kind", kind},
               {"signatures", decode_entry(entry)->signatures.size()}});
+  });
+}
+
+void Node::witness_upgrade(const Json& args, std::function<void(Result<Json>)> done) {
+  const auto& ledger = core_->ledger();
+  const auto& record = ledger.network_record();
+  if (!record.witnesses.has(witness_key().public_key()))
+    return done(fail(Errc::not_permitted, "this node is not a witness: ask one of `diot witness list` to do it"));
+  // Whether a network is for tests is not for anybody to change.
+  const auto version =
+      static_cast<std::uint32_t>(args.at("rules").get<std::uint64_t>()) | (record.rules_version & test_rules);
+  const UpgradeBody body{record.epoch + 1, version, args.at("from-height").get<std::uint64_t>()};
+  if (version == record.rules_version && !record.next_rules)
+    return done(fail(Errc::exists, fmt::format("this network goes by rules version {} already, and no other is planned",
+                                               version & ~test_rules)));
+  if (record.next_rules == NetworkRecord::NextRules{body.height, version})
+    return done(fail(Errc::exists, "exactly that is planned already, see `diot witness list`"));
+  auto entry = make_entry(body, ledger.network(), ledger.head(), {witness_key()});
+  // What is wrong by any rule is said now, and not when all have signed: but that not all have is no mistake here.
+  if (auto good = ledger.check_entry(entry, clock_.wall_ms()); !good && good.error().code != Errc::not_permitted)
+    return done(tl::unexpected(good.error()));
+  if (!knows_rules(version) && !args.contains("yes"))
+    return done(fail(Errc::not_permitted,
+                     fmt::format("this plans {}; say --yes if that is what you want", upgrade_text(body))));
+  if (record.witnesses.members.size() > 1)
+    return done(
+        Json{{"entry", encode_entry_text({ledger.network(), entry})},
+             {"signatures", 1},
+             {"needed", core_->overlay().ledger_sync().status().needed},
+             {"next",
+              "so many of the witnesses run `diot witness accept ENTRY --yes`, each on what the one before got; "
+              "then one of them runs `diot witness change ENTRY`, in time for that block"}});
+  core_->overlay().ledger_sync().submit(std::move(entry), [this, done](Result<std::uint64_t> height) {
+    if (!height) return done(tl::unexpected(height.error()));
+    auto list = witness_list();
+    if (list) (*list)["height"] = *height;
+    done(std::move(list));
   });
 }
 
@@ -173,7 +218,7 @@ void Node::witness_accept(const Json& args, std::function<void(Result<Json>)> do
 void Node::witness_change(const Json& args, std::function<void(Result<Json>)> done) {
   auto change = read_change(args, core_->ledger().network());
   if (!change) return done(tl::unexpected(change.error()));
-  if (!change->succession) return handle_submit(args, std::move(done));
+  if (!std::holds_alternative<SuccessionBody>(change->body)) return handle_submit(args, std::move(done));
   const auto pending = core_->overlay().ledger_sync().succeed(change->text.entry);
   if (!pending) return done(tl::unexpected(pending.error()));
   store_->when_durable([this, done] {
