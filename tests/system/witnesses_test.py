@@ -231,6 +231,7 @@ class WitnessesTest(unittest.TestCase):
             for home in (alice, bob):
                 self.assertEqual(home.json("status")["registrar"], "@alice (trusted)")
                 self.assertIn("registrar  ", home.diot("status"))
+            network = alice.json("status")["network"]
 
             entry = alice.diot("witness", "invite", "bob", "--accept-fragile").strip()
             alice.diot("witness", "change", bob.diot("witness", "accept", entry, "--yes").strip())
@@ -245,6 +246,28 @@ class WitnessesTest(unittest.TestCase):
             world.join(alice, "dave", start=False)
             for home in (alice, bob):
                 harness.wait_until(lambda: home.json("status")["registrar"] == "@bob (trusted)", what="bob alone")
+            # Who is a witness no more signs no checkpoints, and who is one does, with its node and without.
+            for home in (alice, bob):
+                home.stop()
+            self.assertIn(network, bob.json("ledger", "checkpoint")["note"])
+            with self.assertRaises(harness.Failed) as refused:
+                alice.diot("ledger", "checkpoint")
+            self.assertIn("only a witness", refused.exception.err)
+
+            # Named by its handle the founder votes with its node key, and says that the other one is in the way.
+            alice.start()
+            bob.start()
+            entry = bob.diot("witness", "invite", "alice", "--accept-fragile").strip()
+            with self.assertRaises(harness.Failed) as refused:
+                alice.diot("witness", "accept", entry, "--yes")
+            self.assertIn("witness.key", refused.exception.err)
+            alice.stop()
+            os.rename(os.path.join(alice.home, "witness.key"), os.path.join(world.folder, "witness.key"))
+            alice.start()
+            bob.diot("witness", "change", alice.diot("witness", "accept", entry, "--yes").strip())
+            world.join(bob, "erin", start=False)
+            harness.wait_until(lambda: bob.json("witness", "status")["in_reach"] == 2, what="both in reach again")
+            world.join(bob, "frank", start=False)
 
     def test_new_rules_stop_the_ledger_of_who_does_not_know_them_and_no_message(self):
         with harness.World() as world:

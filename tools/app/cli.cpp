@@ -6,6 +6,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -402,8 +403,9 @@ class CommandLine {
       if (!store) return tl::unexpected(store.error());
       auto ledger = load_ledger(*genesis, (*store)->store());
       if (!ledger) return tl::unexpected(ledger.error());
-      std::optional<KeyPair> witness;
-      if (const auto key = home->witness_key()) witness = *key;
+      // As in a running node: a witness key of its own, or the node's, while it is one of those who decide.
+      std::optional<KeyPair> witness(home->witness_key().value_or(*node));
+      if (std::ranges::find(ledger->witnesses(), witness->public_key()) == ledger->witnesses().end()) witness.reset();
       return Offline{std::move(*genesis), node->node_id(), witness, std::move(*store), std::move(*ledger)};
     }
   };
