@@ -182,6 +182,11 @@ class RemoteChannels {
   void ask_range(LinkId link, Channel& channel, const NodeId& writer);
   void give_up(Channel& channel, const NodeId& writer);
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
+  /// Whether it is of the writer's life that was copied, or of one before.
+  bool is_of_copied_life(const ChannelId& id, const NodeId& writer, const Incarnation& incarnation) const;
+  /// Whether a value or will of that batch may come over the link: of a life that was copied only from the writer itself,
+  /// once its log goes on in a later one.
+  bool stands_by(LinkId link, const BatchHeader& header) const;
   /// A retained value, now or, where its writer's clock is ahead of ours, when its time comes.
   void retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from);
   Retained::Use retained_of(const ChannelId& id) const;

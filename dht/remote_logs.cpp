@@ -114,8 +114,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
         (header.incarnation == place.incarnation && header.first_seq <= place.seq))
       return context_.count("live batches seen before");
     if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
-    if (const auto fork = forks_.find({header.channel, header.writer});
-        fork != forks_.end() && fork->second.incarnation == header.incarnation)
+    if (is_of_copied_life(header.channel, header.writer, header.incarnation))
       return context_.count("batches of a copied node");
     if (header.incarnation == place.incarnation) channel->live_lost += header.first_seq - place.seq - 1;
     place = {header.incarnation, header.last_seq()};
@@ -147,13 +146,12 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     return context_.count("batches seen before");
   }
   if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
-  if (const auto fork = forks_.find({header.channel, header.writer}); fork != forks_.end()) {
-    if (header.incarnation <= fork->second.incarnation) return context_.count("batches of a copied node");
-    // The next life is a new start: what it says of the one before does not count.
-    if (end->cursor.incarnation <= fork->second.incarnation && header.first_seq == 1) {
-      step = Step::next;
-      logs_.set_copies_incomplete(header.channel);
-    }
+  if (is_of_copied_life(header.channel, header.writer, header.incarnation))
+    return context_.count("batches of a copied node");
+  // The next life is a new start: what it says of the one before does not count.
+  if (is_of_copied_life(header.channel, header.writer, end->cursor.incarnation) && header.first_seq == 1) {
+    step = Step::next;
+    logs_.set_copies_incomplete(header.channel);
   }
   if (step == Step::fork) {
     if (!end->header.empty()) on_fork(header.channel, *channel, batch, end->header);
@@ -276,7 +274,12 @@ Result<void> RemoteChannels::load_forks() {
     const auto batch = BatchView::parse(value.first(std::min(value.size(), BatchHeader::wire_bytes)));
     if (!batch || key.size() != forks.size() + 64) return true;
     const BatchHeader& header = batch->header;
-    forks_[{header.channel, header.writer}] = {{}, header.channel, header.writer, header.incarnation};
+    std::string handle(as_text(value.subspan(std::min(value.size(), 2 * BatchHeader::wire_bytes))));
+    if (!check_handle(handle)) {  // of a version that did not note it
+      const HandleRecord* record = context_.ledger.handle_of(header.writer);
+      handle = record ? record->handle : "";
+    }
+    forks_[{header.channel, header.writer}] = {std::move(handle), header.channel, header.writer, header.incarnation};
     return true;
   });
 }
@@ -292,6 +295,7 @@ void RemoteChannels::on_fork(const ChannelId& id, const Channel& channel, const 
   fork = {channel.handle, id, writer, batch.header.incarnation};
   Bytes proof = to_bytes(batch.header_bytes);
   append(proof, other_header);
+  append(proof, as_bytes(channel.handle));
   context_.store.put(Table::meta, fork_key(id, writer), std::move(proof));
   context_.turn.touch();
   context_.count("copied nodes (forked logs)");
@@ -303,10 +307,22 @@ std::vector<RemoteChannels::Fork> RemoteChannels::forks() const {
     const LogEnd* end = logs_.end(fork.channel, fork.writer);
     if (end && end->cursor.incarnation > fork.incarnation) continue;  // over
     out.push_back(fork);
-    if (const auto channel = channels_.find(key.first); channel != channels_.end())
-      out.back().handle = channel->second.handle;
   }
   return out;
+}
+
+bool RemoteChannels::is_of_copied_life(const ChannelId& id, const NodeId& writer,
+                                       const Incarnation& incarnation) const {
+  const auto fork = forks_.find({id, writer});
+  return fork != forks_.end() && incarnation <= fork->second.incarnation;
+}
+
+bool RemoteChannels::stands_by(LinkId link, const BatchHeader& header) const {
+  if (!is_of_copied_life(header.channel, header.writer, header.incarnation)) return true;
+  const auto peer = links_.find(link);
+  const LogEnd* end = logs_.end(header.channel, header.writer);
+  return peer != links_.end() && peer->second == header.writer && end &&
+         !is_of_copied_life(header.channel, header.writer, end->cursor.incarnation);
 }
 
 // Records ----------------------------------------------------------------------------------------------------
@@ -432,14 +448,16 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
       continue;
     }
     channel->proven_header = proven->header_hash;
+    const bool good = stands_by(link, proven->header);
+    if (!good) context_.count("retained values of a copied node");
     if (is_will) {
-      if (of_snapshot) offer_will(*channel, *proven, value.proof);
+      if (of_snapshot && good) offer_will(*channel, *proven, value.proof);
       continue;
     }
     const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
     if (!message) continue;
-    if (of_snapshot) channel->fresh.insert(message->topic);
-    if (is_known(*channel, *proven)) continue;
+    if (of_snapshot) channel->fresh.insert(message->topic);  // what we hold of the topic stays in any case
+    if (!good || is_known(*channel, *proven)) continue;
     retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
   }
   const bool all = values.last && of_snapshot;

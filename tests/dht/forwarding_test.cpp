@@ -13,6 +13,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::SizeIs;
 using testing::UnorderedElementsAre;
 using namespace std::chrono_literals;
 
@@ -614,6 +615,67 @@ TEST_F(Forwarding, KeepsTheProofOfALogThatWasWrittenTwice) {
                                   [](auto& row) { return as_text(row.first).starts_with("fork/"); }),
             1)
       << "the proof stays";
+}
+
+TEST_F(Forwarding, NamesWhoWasCopiedAfterARestart) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish_twice("1");
+  const auto forks_after_restart = [&] {
+    world.kill(bob);
+    world.start(bob);  // nobody there wants the channel yet
+    return bob.overlay->remote().forks();
+  };
+  ASSERT_THAT(forks_after_restart(), SizeIs(1));
+  EXPECT_EQ(forks_after_restart()[0].handle, "alice");
+  for (auto& [key, value] : bob.store->rows(Table::meta)) {
+    if (!as_text(key).starts_with("fork/")) continue;
+    EXPECT_EQ(as_text(ByteView(value).subspan(2 * BatchHeader::wire_bytes)), "alice")
+        << "who may be in no ledger later";
+    value.resize(2 * BatchHeader::wire_bytes);
+  }
+  EXPECT_EQ(forks_after_restart()[0].handle, "alice") << "written by a version that did not note the handle";
+}
+
+TEST_F(Forwarding, TakesWhatACopiedLifeRetainedFromTheWritersNextLifeOnly) {
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("before", true);
+  publish_twice("1");
+  publish("refused", true);
+  auto will = std::make_shared<Message>();
+  will->topic = "sensors/will";
+  alice.overlay->set_will(1, will, 0);
+  world.let_meet(alice, dave);
+  dave.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  const auto held = [&](Home& home) {
+    return std::string(as_text(home.retained->find("@alice/sensors/n")->message->payload));
+  };
+  const auto wills = [&] { return bob.overlay->wills().use(channel()).count; };
+  ASSERT_EQ(held(dave), "refused");
+  EXPECT_EQ(held(bob), "before");
+  const auto fetch_copies_anew = [&] {
+    world.kill(bob);
+    world.start(bob);
+    bob.overlay->add_demand("@alice/sensors/#", false);
+    world.pass(12s);
+    ASSERT_TRUE(bob.overlay->remote().acknowledged("@alice/sensors/#"));
+    EXPECT_TRUE(bob.overlay->counters().contains("retained values of a copied node"));
+  };
+  for (const char* from : {"alice", "dave"}) {
+    fetch_copies_anew();
+    EXPECT_EQ(held(bob), "before") << "from " << from;
+    EXPECT_EQ(wills(), 0u) << "from " << from;
+    world.keep_apart(alice, bob);
+  }
+  world.let_meet(alice, bob);
+  world.kill(alice);
+  world.start(alice);
+  world.pass(60s);
+  publish("1");
+  settle();
+  EXPECT_EQ(held(bob), "refused") << "now its writer stands by it";
 }
 
 TEST_F(Forwarding, KeepsTheProofOfEachLifeThatWasCopied) {

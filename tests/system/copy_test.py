@@ -1,7 +1,10 @@
 """A home has one life: what a person sees when its folder was copied, restored, lost or damaged (DESIGN: "A home has one life")."""
 
+import contextlib
+import ctypes
 import os
 import shutil
+import sqlite3
 import unittest
 
 import harness
@@ -24,6 +27,25 @@ def copy_of(world, node, name):
 
 def warnings(node):
     return "\n".join(node.json("status")["warnings"])
+
+
+def note_fork(node, handle):
+    """In a stopped home's store: the proof that the writer of the log there signed two different things as one."""
+    # The checksum of a row in the table meta: core/sqlite_writer.cpp.
+    sip_hash = ctypes.CDLL("libsodium.so.23").crypto_shorthash
+
+    def hashed(data, key):
+        out = ctypes.create_string_buffer(8)
+        sip_hash(out, data, ctypes.c_ulonglong(len(data)), key)
+        return out.raw
+
+    with contextlib.closing(sqlite3.connect(f"{node.home}/diot.db")) as store:
+        log_key, batch = store.execute("SELECT key, value FROM log").fetchone()
+        key, value = b"fork/" + log_key[:64], 2 * batch[:276] + handle.encode()
+        checksum = hashed(value, hashed(key, b"diot row" + bytes(8)) + bytes(8))
+        store.execute("INSERT INTO meta(key, value, checksum) VALUES(?, ?, ?)",
+                      (key, value, int.from_bytes(checksum, "big", signed=True)))
+        store.commit()
 
 
 class Copies(unittest.TestCase):
@@ -96,6 +118,17 @@ class Copies(unittest.TestCase):
             alice.publish("pub/a", "3", "-q", "1")
             reader.wait_for("@alice/pub/a 3")
             self.assertIsNone(alice.json("status")["copied"])
+
+    def test_a_log_that_was_written_twice_is_named_with_its_writer_after_a_restart(self):
+        with harness.World() as world:
+            alice, bob, reader = self.share(world)
+            alice.publish("pub/a", "1", "-q", "1")
+            reader.wait_for("@alice/pub/a 1")
+            bob.stop()
+            note_fork(bob, "alice")
+            alice_is = alice.json("status")["node"]
+            bob.start()
+            self.assertIn(f"a node of @alice ({alice_is}) has signed two different things as one", warnings(bob))
 
     def lose_database(self, node, what="diot.db"):
         for name in os.listdir(node.home):
