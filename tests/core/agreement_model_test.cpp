@@ -4,11 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
-#include <deque>
 #include <functional>
-#include <string>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "core/ledger/agreement_rules.hpp"
 
@@ -28,38 +29,61 @@ int number(const Hash& hash) { return hash.bytes[0]; }
 struct Options {
   int rounds = 2;
   int proposers = 0;  ///< index of the proposer of round 0; 3 is the liar
+  /// Every round's proposer lies. What an honest one may propose a liar may, too, so that this covers all proposers; and
+  /// it makes the honest ones alike: states that differ in who is who, or in what changes no vote any more, are one.
+  bool liar_proposes = false;
   /// What a broken witness does to its own state behind each step.
   std::function<void(AgreementRules&)> spoil;
+  /// What a broken witness takes for what it received.
+  std::function<void(const AgreementRules&, RoundView&)> mistake;
   int quorum = 3;
 };
 
+constexpr int rounds_max = 4;
+
 /// 0: has not voted; 1: nil; 2: value 1; 3: value 2.
-using Votes = std::array<std::array<std::array<std::uint8_t, honest>, 2>, 4>;
+using Votes = std::array<std::array<std::uint8_t, 2>, rounds_max>;
 
-struct State {
-  std::array<AgreementRules, honest> rules;
-  Votes votes{};                              ///< by round, kind and witness
-  std::array<std::uint8_t, 4> proposed{};     ///< by round: the value of an honest proposer, 0: none yet
-  std::array<std::uint8_t, 4> valid_round{};  ///< of that proposal, +1
+struct Witness {
+  AgreementRules rules;
+  Votes votes{};  ///< by round and kind
 
-  std::string key() const {
-    std::string out;
-    const auto add = [&](std::uint64_t n) { out.push_back(static_cast<char>(n)); };
-    for (const auto& it : rules) {
-      add(it.round);
-      add(static_cast<std::uint64_t>(it.step));
-      add(it.locked_round ? *it.locked_round + 1 : 0);
-      add(static_cast<std::uint64_t>(number(it.locked)));
-      add(it.valid_round ? *it.valid_round + 1 : 0);
-      add(static_cast<std::uint64_t>(number(it.valid)));
-    }
+  /// All of it, as a number.
+  std::uint32_t key() const {
+    std::uint32_t out = 0;
+    const auto add = [&](std::uint32_t n, unsigned bits) { out = out << bits | n; };
+    add(rules.round, 3);
+    add(static_cast<std::uint32_t>(rules.step), 2);
+    add(rules.locked_round ? *rules.locked_round + 1 : 0, 3);
+    add(static_cast<std::uint32_t>(number(rules.locked)), 2);
+    add(rules.valid_round ? *rules.valid_round + 1 : 0, 3);
+    add(static_cast<std::uint32_t>(number(rules.valid)), 2);
     for (const auto& round : votes)
-      for (const auto& kind : round)
-        for (const auto vote : kind) add(vote);
-    for (const auto it : proposed) add(it);
-    for (const auto it : valid_round) add(it);
+      for (const auto vote : round) add(vote, 2);
     return out;
   }
+};
+
+struct State {
+  std::array<Witness, honest> witnesses;
+  std::array<std::uint8_t, rounds_max> proposed{};     ///< by round: the value of an honest proposer, 0: none yet
+  std::array<std::uint8_t, rounds_max> valid_round{};  ///< of that proposal, +1
+
+  using Key = std::array<std::uint32_t, honest + 1>;
+  Key key() const {
+    Key out{};
+    for (int who = 0; who < honest; ++who) out[who] = witnesses[who].key();
+    for (int round = 0; round < rounds_max; ++round)
+      out[honest] = (out[honest] << 2 | proposed[round]) << 3 | valid_round[round];
+    return out;
+  }
+  struct HashOfKey {
+    std::size_t operator()(const Key& key) const {
+      std::uint64_t out = 0;
+      for (const auto word : key) out = (out ^ word) * 0x9fb21c651e98df25, out ^= out >> 29;
+      return out;
+    }
+  };
 };
 
 class Exploration {
@@ -75,8 +99,8 @@ class Exploration {
   Result run() {
     visit(State());
     while (!open_.empty() && !result_.forked) {
-      const State state = open_.front();
-      open_.pop_front();
+      const State state = std::move(open_.back());
+      open_.pop_back();
       for (int who = 0; who < honest; ++who) step(state, who);
     }
     result_.states = seen_.size();
@@ -84,22 +108,39 @@ class Exploration {
   }
 
  private:
-  void visit(const State& state) {
+  void visit(State state) {
+    if (options_.liar_proposes) simplify(state);
     // Who decides changes nothing for the others, so it is enough to look at what somebody may decide.
     std::array<bool, 3> decided{};
     for (int round = 0; round < options_.rounds; ++round)
       for (int code : {1, 2}) decided[code] |= votes_for(state, round, 1, code + 1) >= options_.quorum;
     result_.decided |= decided[1] || decided[2];
     result_.forked |= decided[1] && decided[2];
-    if (seen_.insert(state.key()).second) open_.push_back(state);
+    if (seen_.insert(state.key()).second) open_.push_back(std::move(state));
+  }
+
+  /// Who has precommitted does nothing more in its round, nil counts for no value, nobody honest proposes what it knows to
+  /// be valid, and the witnesses are alike.
+  static void simplify(State& state) {
+    for (auto& it : state.witnesses) {
+      if (it.rules.step == AgreementStep::precommit) it.rules.start_round(it.rules.round + 1);
+      it.rules.valid_round.reset();
+      it.rules.valid = nil;
+      for (auto& round : it.votes)
+        for (auto& vote : round)
+          if (vote == 1) vote = 0;
+    }
+    std::ranges::sort(state.witnesses, {}, &Witness::key);
   }
 
   int votes_for(const State& state, int round, int kind, int code) const {
     int count = liars;
-    for (const auto vote : state.votes[round][kind]) count += vote == code;
+    for (const auto& it : state.witnesses) count += it.votes[round][kind] == code;
     return count;
   }
-  int proposer(int round) const { return (options_.proposers + round) % (honest + liars); }
+  int proposer(int round) const {
+    return options_.liar_proposes ? honest : (options_.proposers + round) % (honest + liars);
+  }
 
   /// Proposals that may have arrived in a round: an honest proposer's one, or whatever a liar could have made up.
   std::vector<std::optional<RoundView::Proposal>> proposals(const State& state, int round) const {
@@ -108,9 +149,8 @@ class Exploration {
     const auto add = [&](int code, int valid) {
       RoundView::Proposal proposal{value(code), std::nullopt, false, true, true};
       if (valid > 0) {
-        if (valid > round || !proven(code, valid - 1)) return;
         proposal.valid_round = static_cast<std::uint32_t>(valid - 1);
-        proposal.proven = true;
+        proposal.proven = proven(code, valid - 1);
       }
       out.push_back(proposal);
     };
@@ -123,21 +163,23 @@ class Exploration {
     return out;
   }
 
-  void cast(State state, int who, const Ballot& ballot) {
-    const int kind = ballot.kind == VoteKind::prevote ? 0 : 1;
-    auto& slot = state.votes[state.rules[who].round][kind][who];
-    EXPECT_EQ(slot, 0) << "votes once";
-    slot = static_cast<std::uint8_t>(number(ballot.block) + 1);
-    settle(std::move(state), who);
-  }
-  void settle(State state, int who) {
-    if (options_.spoil) options_.spoil(state.rules[who]);
-    visit(state);
+  /// A witness has taken a step, and voted if there is a ballot.
+  void settle(State state, int who, const AgreementRules& next, const std::optional<Ballot>& ballot) {
+    Witness& witness = state.witnesses[who];
+    if (ballot) {
+      auto& slot = witness.votes[witness.rules.round][ballot->kind == VoteKind::prevote ? 0 : 1];
+      expect(slot == 0, "a witness votes once");
+      slot = static_cast<std::uint8_t>(number(ballot->block) + 1);
+    }
+    witness.rules = next;
+    if (options_.spoil) options_.spoil(witness.rules);
+    visit(std::move(state));
   }
 
   void step(const State& state, int who) {
-    const AgreementRules& rules = state.rules[who];
+    const AgreementRules& rules = state.witnesses[who].rules;
     const int round = static_cast<int>(rules.round);
+    if (round == options_.rounds) return;
     // It proposes when its turn comes: what it knows to be valid, else anything.
     if (proposer(round) == who && rules.step == AgreementStep::propose && !state.proposed[round])
       for (int code : {1, 2}) {
@@ -156,30 +198,28 @@ class Exploration {
         RoundView view;
         view.proposal = proposal;
         view.prevoted = seen;
-        State next = state;
-        const auto ballot = next.rules[who].advance(view);
-        if (ballot)
-          cast(std::move(next), who, *ballot);
-        else if (!(next.rules[who] == rules))
-          settle(std::move(next), who);
+        if (options_.mistake) options_.mistake(rules, view);
+        AgreementRules next = rules;
+        const auto ballot = next.advance(view);
+        if (ballot || next != rules) settle(state, who, next, ballot);
       }
     }
     // Time runs out at any time: more than the rules allow, as who leaves a round votes nil for what it left out there.
     for (const auto of : {AgreementStep::propose, AgreementStep::prevote}) {
-      State next = state;
-      if (const auto ballot = next.rules[who].time_out(of)) cast(std::move(next), who, *ballot);
+      AgreementRules next = rules;
+      if (const auto ballot = next.time_out(of)) settle(state, who, next, ballot);
     }
     // Any later round may begin at any time: more than the rules allow, so that every reason is covered.
     if (round + 1 < options_.rounds) {
-      State next = state;
-      next.rules[who].start_round(static_cast<std::uint32_t>(round + 1));
-      settle(std::move(next), who);
+      AgreementRules next = rules;
+      next.start_round(static_cast<std::uint32_t>(round + 1));
+      settle(state, who, next, std::nullopt);
     }
   }
 
   Options options_;
-  std::unordered_set<std::string> seen_;
-  std::deque<State> open_;
+  std::unordered_set<State::Key, State::HashOfKey> seen_;
+  std::vector<State> open_;
   Result result_;
 };
 
@@ -192,6 +232,41 @@ TEST(AgreementModel, NoTwoHonestWitnessesDecideDifferently) {
     EXPECT_TRUE(result.decided);
     EXPECT_GT(result.states, 100'000u) << "first proposer " << first;
   }
+}
+
+/// What unlocks a witness takes three rounds: a value is prevoted in the first and decided by nobody, another one is
+/// locked in the second, and in the third the first comes again with its proof.
+TEST(AgreementModel, NorInThreeRoundsWhoeverProposes) {
+  Options options;
+  options.rounds = 3;
+  options.liar_proposes = true;
+  const auto result = Exploration(options).run();
+  EXPECT_FALSE(result.forked);
+  EXPECT_TRUE(result.decided);
+  EXPECT_GT(result.states, 100'000u);
+}
+
+TEST(AgreementModel, WithLocksThatAnyProofOpensTheyDo) {
+  Options options;
+  options.liar_proposes = true;
+  // As if the proof were of the round in which it locked.
+  options.mistake = [](const AgreementRules& rules, RoundView& view) {
+    if (view.proposal && view.proposal->valid_round && rules.locked_round)
+      view.proposal->valid_round = std::max(*view.proposal->valid_round, *rules.locked_round);
+  };
+  options.rounds = 2;
+  EXPECT_FALSE(Exploration(options).run().forked) << "two rounds are too few to see it";
+  options.rounds = 3;
+  EXPECT_TRUE(Exploration(options).run().forked);
+}
+
+TEST(AgreementModel, WithoutProofsTheyDo) {
+  Options options;
+  options.liar_proposes = true;
+  options.mistake = [](const AgreementRules&, RoundView& view) {
+    if (view.proposal) view.proposal->proven = true;
+  };
+  EXPECT_TRUE(Exploration(options).run().forked);
 }
 
 TEST(AgreementModel, WithoutLocksTheyDo) {
