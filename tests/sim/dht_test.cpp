@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 
@@ -19,7 +20,9 @@ DhtReport run(std::uint64_t seed, DhtSabotage sabotage = DhtSabotage::none, std:
 
 std::string text_of(const DhtReport& report) {
   std::string out = "again: tools/sim --dht --seed " + std::to_string(report.seed) + " --verbose\n";
-  for (const auto& violation : report.violations) out += violation + "\n";
+  for (const auto& violation : report.violations)
+    out += std::to_string(violation.when.count() / 1000) + " ms  " + std::string(name_of(violation.invariant)) + ": " +
+           violation.what + "\n";
   return out;
 }
 
@@ -43,13 +46,27 @@ TEST(DhtWorld, RepeatsItself) {
   EXPECT_NE(first.hash, run(8).hash);
 }
 
-class DhtCheckers : public testing::TestWithParam<DhtSabotage> {};
+struct BrokenDht {
+  DhtSabotage sabotage;
+  DhtInvariant caught_as;
+};
+class DhtCheckers : public testing::TestWithParam<BrokenDht> {};
 
-TEST_P(DhtCheckers, SeeABrokenRule) { EXPECT_FALSE(run(1, GetParam(), 3).violations.empty()); }
+TEST_P(DhtCheckers, SeeABrokenRule) {
+  const DhtReport report = run(1, GetParam().sabotage, 3);
+  EXPECT_TRUE(std::ranges::any_of(report.violations, [](const auto& violation) {
+    return violation.invariant == GetParam().caught_as;
+  })) << text_of(report);
+}
 INSTANTIATE_TEST_SUITE_P(Simulation, DhtCheckers,
-                         testing::Values(DhtSabotage::unsealed, DhtSabotage::leak_key, DhtSabotage::deafen,
-                                         DhtSabotage::trust_clock, DhtSabotage::misquote, DhtSabotage::forget_find),
-                         [](const auto& test) { return std::string(name_of(test.param)); });
+                         testing::Values(BrokenDht{DhtSabotage::other_key, DhtInvariant::sealed},
+                                         BrokenDht{DhtSabotage::leak_key, DhtInvariant::stranger},
+                                         BrokenDht{DhtSabotage::deafen, DhtInvariant::found},
+                                         BrokenDht{DhtSabotage::trust_clock, DhtInvariant::renewed},
+                                         BrokenDht{DhtSabotage::misquote, DhtInvariant::true_},
+                                         BrokenDht{DhtSabotage::forget_find, DhtInvariant::done},
+                                         BrokenDht{DhtSabotage::ask_nobody, DhtInvariant::joined}),
+                         [](const auto& test) { return std::string(name_of(test.param.sabotage)); });
 
 TEST(DhtWorld, IsContentWithoutFaults) {
   DhtOptions options;

@@ -24,9 +24,14 @@ std::string text_of(const Datagrams::Endpoint& endpoint) {
 
 }  // namespace
 
+std::string_view name_of(DhtInvariant invariant) {
+  static constexpr std::string_view names[] = {"found", "renewed", "joined", "true", "done", "sealed", "stranger"};
+  return names[static_cast<std::size_t>(invariant)];
+}
+
 std::string_view name_of(DhtSabotage sabotage) {
-  static constexpr std::string_view names[] = {"none",        "unsealed", "leak_key",   "deafen",
-                                               "trust_clock", "misquote", "forget_find"};
+  static constexpr std::string_view names[] = {"none",        "other_key", "leak_key",    "deafen",
+                                               "trust_clock", "misquote",  "forget_find", "ask_nobody"};
   return names[static_cast<std::size_t>(sabotage)];
 }
 
@@ -77,9 +82,8 @@ void DhtWorld::tell(const char* format, const Args&... args) {
              fmt::vformat(format, fmt::make_format_args(args...)));
 }
 
-void DhtWorld::fail(const std::string& what) {
-  if (report_.violations.size() < 20)
-    report_.violations.push_back(fmt::format("{:.3f} s  {}", static_cast<double>(schedule_.now().count()) / 1e6, what));
+void DhtWorld::fail(DhtInvariant invariant, const std::string& what) {
+  if (report_.violations.size() < 20) report_.violations.push_back({invariant, schedule_.now(), what});
 }
 
 // The world ----------------------------------------------------------------------------------------------------
@@ -126,8 +130,10 @@ void DhtWorld::move(Home& home) {
 void DhtWorld::start(Home& home) {
   ++home.life;
   if (home.seq == 0) home.known_at = schedule_.now() + home.chance.between(Time(0), Time(10s));
+  DhtKey key = key_;
+  if (options_.sabotage == DhtSabotage::other_key && home.index == 1) key.key.bytes[0] ^= 1;
   home.directory = std::make_unique<DatagramDirectory>(
-      datagrams_, schedule_, home.address, home.key.node_id(), network_, key_,
+      datagrams_, schedule_, home.address, home.key.node_id(), network_, key,
       [this, &home](DirectoryKind kind, ByteView subject, const NodeId& signer) {
         return may_sign(&home, kind, subject, signer);
       },
@@ -167,8 +173,8 @@ void DhtWorld::announce(Home& home) {
   record.subject = to_bytes(home.key.node_id());
   record.signer = home.key.node_id();
   record.seq = home.seq;
-  record.body = encode_addresses({text_of(home.address)});
-  home.told[home.seq] = options_.sabotage == DhtSabotage::misquote ? "elsewhere:1" : text_of(home.address);
+  record.body = encode_addresses({options_.sabotage == DhtSabotage::misquote ? "elsewhere:1" : text_of(home.address)});
+  home.told[home.seq] = text_of(home.address);
   home.directory->publish(DirectoryKind::node, record.subject, encode_directory_record(record, home.key, network_));
 }
 
@@ -192,27 +198,29 @@ void DhtWorld::go_on_looking(Home& home) {
 void DhtWorld::look(Home& home, Home& owner) {
   if (!home.looking.insert(owner.index).second) return;
   ++report_.finds;
-  const auto done = std::make_shared<bool>(options_.sabotage == DhtSabotage::forget_find && home.index == 1);
+  const auto done = std::make_shared<bool>(false);
   home.directory->find(
       DirectoryKind::node, owner.key.node_id(),
       [this, &home, &owner](const DirectoryRecord& record) {
         const auto told = owner.told.find(record.seq);
         const auto addresses = decode_addresses(record.body);
         if (told == owner.told.end() || !addresses || *addresses != std::vector{told->second})
-          return fail(fmt::format("home {} found what home {} never said", home.index, owner.index));
+          return fail(DhtInvariant::true_,
+                      fmt::format("home {} found what home {} never said", home.index, owner.index));
         // As Peers does with what it learned.
         home.contacts.insert(told->second);
         home.directory->add_contact(told->second);
         auto& newest = home.found[owner.index];
         newest = std::max(newest, record.seq);
       },
-      [&home, &owner, done] {
-        *done = !*done;
+      [this, &home, &owner, done] {
+        if (options_.sabotage == DhtSabotage::forget_find && home.index == 1) return;
+        *done = true;
         home.looking.erase(owner.index);
       });
   schedule_.after(find_max, [this, &home, &owner, done, life = home.life, peace = !trouble_] {
     if (peace && !*done && home.directory && home.life == life)
-      fail(fmt::format("home {} looks for home {} and is never done", home.index, owner.index));
+      fail(DhtInvariant::done, fmt::format("home {} looks for home {} and is never done", home.index, owner.index));
   });
 }
 
@@ -225,7 +233,7 @@ bool DhtWorld::all_found() const {
   });
 }
 
-Time DhtWorld::until_found(Time most, const char* what) {
+Time DhtWorld::until_found(DhtInvariant invariant, Time most, const char* what) {
   const Time began = schedule_.now();
   while (!all_found() && schedule_.now() < began + most) run_until(schedule_.now() + 100ms);
   const Time took = schedule_.now() - began;
@@ -242,8 +250,8 @@ Time DhtWorld::until_found(Time most, const char* what) {
   for (const auto& home : homes_)
     for (const auto& owner : homes_)
       if (home != owner && home->found[owner->index] != owner->seq)
-        fail(fmt::format("{}: home {} has not found home {} for {} s", what, home->index, owner->index,
-                         most.count() / 1'000'000));
+        fail(invariant, fmt::format("{}: home {} has not found home {} for {} s", what, home->index, owner->index,
+                                    most.count() / 1'000'000));
   return took;
 }
 
@@ -264,8 +272,8 @@ void DhtWorld::stranger_looks() {
   for (const auto& home : homes_)
     stranger_->directory->find(
         DirectoryKind::node, home->key.node_id(),
-        [this](const DirectoryRecord&) { fail("the stranger found a record"); }, [] {});
-  if (!stranger_->directory->known_nodes().empty()) fail("the stranger is taken for a node");
+        [this](const DirectoryRecord&) { fail(DhtInvariant::stranger, "the stranger found a record"); }, [] {});
+  if (!stranger_->directory->known_nodes().empty()) fail(DhtInvariant::stranger, "the stranger is taken for a node");
   schedule_.after(10s, [this] { stranger_looks(); });
 }
 
@@ -282,15 +290,14 @@ bool DhtWorld::passes(const Datagrams::Endpoint& from, const Datagrams::Endpoint
     const auto spoken = spoken_.find({to, from});
     if (spoken == spoken_.end() || spoken->second + nat_keeps < schedule_.now()) return false;
   }
-  return options_.sabotage != DhtSabotage::deafen || trouble_ || receiver->second != 1;
+  return options_.sabotage != DhtSabotage::deafen || receiver->second != 1;
 }
 
 void DhtWorld::check_leaving(const Datagrams::Endpoint& from, const Datagrams::Endpoint& to, ByteView datagram) {
   if (stranger_ && from == stranger_->address) return;
-  Bytes plain, again;
-  bool sealed = open_datagram(key_, datagram, plain);
-  if (options_.sabotage == DhtSabotage::unsealed && at_[from] == 1) sealed = open_datagram(key_, plain, again);
-  if (!sealed) fail(fmt::format("{} bytes left home {} unsealed", datagram.size(), at_[from]));
+  Bytes plain;
+  if (!open_datagram(key_, datagram, plain))
+    fail(DhtInvariant::sealed, fmt::format("{} bytes left home {} unsealed", datagram.size(), at_[from]));
   if (!climate_.replays || chance_.below(50) != 0) return;
   overheard_.emplace_back(to, to_bytes(datagram));
   if (overheard_.size() > overheard_max) overheard_.erase(overheard_.begin());
@@ -393,13 +400,14 @@ DhtReport DhtWorld::run() {
   schedule_.after(climate_.trouble / 2, [this] { sabotage_one(); });
   run_until(climate_.trouble);
   heal();
-  report_.healed = until_found(healed_max, "after the heal");
+  report_.healed = until_found(DhtInvariant::found, healed_max, "after the heal");
   run_until(schedule_.now() + (chance_.percent(20) ? chance_.between(Time(30min), Time(120min)) : Time(60s)));
   for (const auto& home : homes_) announce(*home);
-  report_.renewed = until_found(renewed_max, "new addresses");
+  report_.renewed = until_found(DhtInvariant::renewed, renewed_max, "new addresses");
   homes_.push_back(make_home(homes_.size()));
+  if (options_.sabotage == DhtSabotage::ask_nobody) homes_.back()->contacts.clear();
   start(*homes_.back());
-  report_.joined = until_found(joined_max, "a newcomer");
+  report_.joined = until_found(DhtInvariant::joined, joined_max, "a newcomer");
   run_until(schedule_.now() + find_max);
   for (const auto& home : homes_) report_.rebuilds += home->directory->status().rebuilds;
   spdlog::set_level(level);

@@ -14,15 +14,28 @@
 
 namespace diot::sim {
 
+/// What has to hold in every such world; each has a sabotage that must be caught as it (dht_test.cpp).
+enum class DhtInvariant {
+  found,     ///< after the heal every home finds every other's newest address
+  renewed,   ///< in peace, new addresses of all are found
+  joined,    ///< a newcomer finds all, and all it
+  true_,     ///< what is found is what its owner published
+  done,      ///< a look-up ends in time
+  sealed,    ///< every datagram of a home
+  stranger,  ///< it finds nothing and is nobody's node
+};
+std::string_view name_of(DhtInvariant invariant);
+
 /// One deliberately broken rule for each invariant, which the checker must catch.
 enum class DhtSabotage {
   none,
-  unsealed,     ///< a home sends what the library said as it is
+  other_key,    ///< a home seals with a key of its own
   leak_key,     ///< the stranger has the network's key
-  deafen,       ///< a home hears nothing after the heal
+  deafen,       ///< a home hears nothing
   trust_clock,  ///< a home dates its records by a clock that says 1970
-  misquote,     ///< a record is not what its home announced
+  misquote,     ///< a home announces another address than its own
   forget_find,  ///< a look-up is never done
+  ask_nobody,   ///< a newcomer was told no address of the home that let it in
 };
 std::string_view name_of(DhtSabotage sabotage);
 
@@ -36,7 +49,12 @@ struct DhtOptions {
 
 struct DhtReport {
   std::uint64_t seed = 0, hash = 0, steps = 0;
-  std::vector<std::string> violations;
+  struct Violation {
+    DhtInvariant invariant;
+    Time when;
+    std::string what;
+  };
+  std::vector<Violation> violations;
   std::size_t homes = 0;
   std::uint64_t datagrams = 0, crashes = 0, finds = 0, rebuilds = 0;
   Time lasted{};
@@ -77,12 +95,12 @@ class DhtWorld {
   bool may_sign(const Home* asked, DirectoryKind kind, ByteView subject, const NodeId& signer) const;
   bool all_found() const;
   /// Lets time pass until all have found all, and says how long that took; a violation after `most`.
-  Time until_found(Time most, const char* what);
+  Time until_found(DhtInvariant invariant, Time most, const char* what);
   void start_stranger();
   void stranger_looks();
   void sabotage_one();
   void run_until(Time end);
-  void fail(const std::string& what);
+  void fail(DhtInvariant invariant, const std::string& what);
   template <class... Args>
   void tell(const char* format, const Args&... args);
 

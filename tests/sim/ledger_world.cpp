@@ -11,14 +11,18 @@ namespace diot::sim {
 
 namespace {
 
-std::string at(Time when) { return fmt::format("{:9.3f} s", static_cast<double>(when.count()) / 1e6); }
-
 bool is_agreement(FrameType type) {
   return type == FrameType::proposal || type == FrameType::vote || type == FrameType::agreement_state ||
          type == FrameType::entries;
 }
 
 }  // namespace
+
+std::string_view name_of(LedgerInvariant invariant) {
+  static constexpr std::string_view names[] = {"one_block", "time", "state",    "rules",
+                                               "owners",    "told", "progress", "kept"};
+  return names[static_cast<std::size_t>(invariant)];
+}
 
 LedgerWorld::LedgerWorld(LedgerOptions with)
     : options(with), chance(with.seed * 0x9e3779b97f4a7c15 + 7), network(schedule, Chance(chance.next()), trace, [] {
@@ -55,6 +59,7 @@ LedgerWorld::LedgerWorld(LedgerOptions with)
         if (!(a == 0 && b + 1 == witnesses) && chance.percent(60)) no_way_.insert({a, b});
   network.can_dial = [this](HomeIndex a, HomeIndex b) { return may_dial(a, b); };
   network.on_arrive = [this](HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
+    if (options.sabotage == LedgerSabotage::halt && type == FrameType::vote) return false;
     if (!faulty_ || !is_agreement(type)) return true;
     const auto again = [&] {
       schedule.after(chance.between(Time(0), Time(3s)), [this, from, to, type, copy = to_bytes(body)] {
@@ -80,7 +85,6 @@ void LedgerWorld::found() {
   genesis_.time = HomeClock::wall_begin_ms - age;
   genesis_.replication = static_cast<std::uint32_t>(1 + chance.below(3));
   genesis_.succession = sha256(as_bytes("nobody"));
-  std::vector<KeyPair> keys;
   for (std::size_t i = 0; i < founders_count; ++i) {
     founders_.push_back({"founder-" + std::to_string(i), KeyPair::generate(chance), KeyPair::generate(chance)});
     const Founder& it = founders_.back();
@@ -94,14 +98,14 @@ void LedgerWorld::found() {
     genesis_.founding.push_back(make_register(home, {}, {}, node->owner, {node->key}, nullptr));
     registered_.insert(node->handle);
     if (!node->witness) continue;
-    keys.push_back(node->witness_key);
+    keys_.push_back(node->witness_key);
     genesis_.witnesses.push_back(node->witness_key.public_key());
   }
-  genesis = encode_genesis(genesis_, keys);
+  genesis = encode_genesis(genesis_, keys_);
   id = network_id_of(genesis).value();
   deciders_ = {genesis_.witnesses};
   reference_.emplace(Ledger::from_genesis(genesis).value());
-  make_past(keys, !young && (options.long_past || chance.percent(10)));
+  make_past(!young && (options.long_past || chance.percent(10)));
   for (auto& node : nodes) {
     // Who just joined, so to say, has nothing yet.
     if (node->witness || chance.percent(50))
@@ -113,17 +117,21 @@ void LedgerWorld::found() {
   }
 }
 
+Bytes LedgerWorld::decide(const BlockHeader& header, const std::vector<Bytes>& entries) const {
+  std::vector<BlockView::Vote> votes;
+  for (std::size_t i = 0; i < keys_.size(); ++i)
+    votes.push_back(make_vote(header, 0, static_cast<std::uint32_t>(i), header.time, keys_[i]));
+  return encode_block(header, entries, 0, votes);
+}
+
 /// Block 1; and, in a long one, so many changes of the founders' records that nodes share them as old blocks.
-void LedgerWorld::make_past(const std::vector<KeyPair>& keys, bool long_one) {
-  const auto decide = [&](const std::vector<Bytes>& entries, WallMs time) {
+void LedgerWorld::make_past(bool long_one) {
+  const auto add = [&](const std::vector<Bytes>& entries, WallMs time) {
     const auto made = reference_->propose(entries, time).value();
-    std::vector<BlockView::Vote> votes;
-    for (std::size_t i = 0; i < keys.size(); ++i)
-      votes.push_back(make_vote(made.header, 0, static_cast<std::uint32_t>(i), made.header.time, keys[i]));
-    past_.push_back(encode_block(made.header, made.entries, 0, votes));
+    past_.push_back(decide(made.header, made.entries));
     expect(made.entries.size() == entries.size() && reference_->append(past_.back()), "the past is good");
   };
-  decide(genesis_.founding, genesis_.time);
+  add(genesis_.founding, genesis_.time);
   constexpr std::size_t changes_a_day = 30;
   for (WallMs day = 1; long_one && day <= 4; ++day) {
     std::vector<Bytes> entries;
@@ -132,13 +140,13 @@ void LedgerWorld::make_past(const std::vector<KeyPair>& keys, bool long_one) {
       for (std::size_t i = 0; i < changes_a_day; ++i, ++record.version)
         entries.push_back(make_update(record, id, reference_->head(), founder.owner, {}));
     }
-    decide(entries, genesis_.time + day * 86'400'000);
+    add(entries, genesis_.time + day * 86'400'000);
   }
   // Nobody was away for days: witnesses would not begin at once.
   const auto& founder = founders_[0];
   if (genesis_.time + 86'400'000 < HomeClock::wall_begin_ms)
-    decide({make_update(*reference_->handle(founder.handle), id, reference_->head(), founder.owner, {})},
-           HomeClock::wall_begin_ms - 60'000);
+    add({make_update(*reference_->handle(founder.handle), id, reference_->head(), founder.owner, {})},
+        HomeClock::wall_begin_ms - 60'000);
 }
 
 LedgerNode* LedgerWorld::node_of(const NodeId& node) const {
@@ -149,13 +157,13 @@ LedgerNode* LedgerWorld::node_of(const NodeId& node) const {
 
 // Checking ----------------------------------------------------------------------------------------------------
 
-void LedgerWorld::fail(const std::string& what) {
-  if (report_.violations.size() < 10) report_.violations.push_back(at(schedule.now()) + "  " + what);
-  tell("BROKEN: " + what);
+void LedgerWorld::fail(LedgerInvariant invariant, const std::string& what) {
+  if (report_.violations.size() < 10) report_.violations.push_back({invariant, schedule.now(), what});
+  tell(fmt::format("BROKEN: {}: {}", name_of(invariant), what));
 }
 
 void LedgerWorld::tell(const std::string& what) {
-  if (options.verbose) fmt::print("{}  {}\n", at(schedule.now()), what);
+  if (options.verbose) fmt::print("{:9.3f} s  {}\n", static_cast<double>(schedule.now().count()) / 1e6, what);
 }
 
 void LedgerWorld::adopted(LedgerNode& node) {
@@ -174,23 +182,26 @@ void LedgerWorld::adopted(LedgerNode& node) {
   }
   trace.add(head.height << 8 | node.index);
   trace.add(head.block);
+  Height here{head.block, ledger.map_root(), ledger.log_root(), ledger.head_time()};
+  if (options.sabotage == LedgerSabotage::other_states ||
+      (options.sabotage == LedgerSabotage::other_state && node.index == 0))
+    here.map_root = sha256(here.map_root);
   // It counts from when it is on disk: until then nobody is told, and a crash takes it back.
-  node.disk().when_durable([this, &node, height = head.height,
-                            here = Height{head.block, ledger.map_root(), ledger.log_root(), ledger.head_time()}] {
-    check_head(node, height, here);
-  });
+  node.disk().when_durable([this, &node, height = head.height, here] { check_head(node, height, here); });
 }
 
 /// A node has a new block: the one that everybody has at that height, and its state is that of everybody.
 void LedgerWorld::check_head(const LedgerNode& node, std::uint64_t height, const Height& here) {
   const Height& first = heights_.try_emplace(height, here).first->second;
   if (here.hash != first.hash)
-    return fail(fmt::format("two blocks at height {}: {} has {}, the first was {}", height, node.handle,
+    return fail(LedgerInvariant::one_block,
+                fmt::format("two blocks at height {}: {} has {}, the first was {}", height, node.handle,
                             here.hash.hex().substr(0, 8), first.hash.hex().substr(0, 8)));
   if (here.map_root != first.map_root || here.log_root != first.log_root)
-    return fail(fmt::format("{} has another state at block {} than the first who had it", node.handle, height));
+    return fail(LedgerInvariant::state,
+                fmt::format("{} has another state at block {} than the first who had it", node.handle, height));
   if (const auto before = heights_.find(height - 1); before != heights_.end() && before->second.time > here.time)
-    return fail(fmt::format("time went back at block {}", height));
+    return fail(LedgerInvariant::time, fmt::format("time went back at block {}", height));
   tell(fmt::format("{} is at block {}", node.handle, height));
 }
 
@@ -219,7 +230,6 @@ Bytes LedgerWorld::make_entry(LedgerNode& from) {
   const auto pick = chance.below(10);
   if (pick < 2) {
     auto record = *ledger.handle(from.handle);
-    ++record.version;
     record.profile = chance.id<Hash>();
     return make_update(record, id, ledger.head(), from.owner, {});
   }
@@ -251,6 +261,7 @@ void LedgerWorld::submit(LedgerNode& from) {
   from.sync().submit(entry, [this, hash, who = from.handle](Result<std::uint64_t> height) {
     tell(fmt::format("{} is told: {}", who, height ? fmt::format("block {}", *height) : height.error().message));
     if (!height) return;
+    if (options.sabotage == LedgerSabotage::misquote) ++*height;
     ++report_.acknowledged;
     committed_[hash] = *height;
   });
@@ -427,7 +438,7 @@ void LedgerWorld::check_disks() {
     if (!node->running() || node->lie || node->damaged) continue;
     const auto missing = stored_missing(node->disk());
     if (!missing) {
-      fail(node->handle + " does not know which blocks it has");
+      fail(LedgerInvariant::kept, node->handle + " does not know which blocks it has");
       continue;
     }
     std::set<std::uint64_t> here;
@@ -435,10 +446,12 @@ void LedgerWorld::check_disks() {
                             [&](ByteView key, ByteView) { return here.insert(ByteReader(key).u64()), true; }, {});
     for (const auto& [from, to] : without(*missing, node->sync().durable_head().height))
       for (auto height = from; height <= to; ++height)
-        if (!here.contains(height)) fail(fmt::format("{} has lost block {}", node->handle, height));
+        if (!here.contains(height))
+          fail(LedgerInvariant::kept, fmt::format("{} has lost block {}", node->handle, height));
     for (const auto& [from, to] : *missing)
       for (auto height = from; height <= to; ++height)
-        if (here.contains(height)) fail(fmt::format("{} says that it has not got block {}", node->handle, height));
+        if (here.contains(height))
+          fail(LedgerInvariant::kept, fmt::format("{} says that it has not got block {}", node->handle, height));
     report_.dropped += node->dropped();
   }
 }
@@ -475,7 +488,8 @@ LedgerReport LedgerWorld::run() {
   while (report_.violations.empty()) {
     if (all_have(name) && archives_are_whole()) break;
     if (schedule.now() > healed + bound) {
-      fail(fmt::format("what was handed in after the heal is not committed everywhere within {} s", bound / 1s));
+      fail(LedgerInvariant::progress,
+           fmt::format("what was handed in after the heal is not committed everywhere within {} s", bound / 1s));
       for (const auto& node : nodes)
         tell(fmt::format("{} at block {}{}: {}, round {}, {} waiting, {}", node->handle, node->ledger().head().height,
                          node->lie ? " (liar)" : "", node->sync().status().text(), node->sync().status().round,
@@ -503,6 +517,7 @@ LedgerReport LedgerWorld::run() {
   // Nodes ask one another every 20 s before they drop old blocks.
   while (past_.size() > 2 && schedule.now() < healed + 50s && report_.violations.empty())
     schedule.step(schedule.now() + 100ms);
+  if (options.sabotage != LedgerSabotage::none && report_.violations.empty()) sabotage_one();
   check_disks();
   return report();
 }
@@ -525,17 +540,19 @@ LedgerReport LedgerWorld::report() {
   if (longest && report_.violations.empty()) {
     // Of nodes that began with a snapshot none may have them all.
     std::map<std::uint64_t, Bytes> blocks;
-    const auto top = longest->ledger().head().height;
+    auto top = longest->ledger().head().height;
     for (const auto& node : nodes)
       if (node->running())
         (void)node->disk().scan(Table::block, {}, {},
                                 [&](ByteView, ByteView bytes) {
                                   const auto block = decode_block(bytes);
-                                  if (block && longest->ledger().block_at(block->header.height) == block->hash)
+                                  if (block && (block->header.height > top ||
+                                                longest->ledger().block_at(block->header.height) == block->hash))
                                     blocks.try_emplace(block->header.height, to_bytes(bytes));
                                   return true;
                                 },
                                 {});
+    if (!blocks.empty()) top = std::max(top, blocks.rbegin()->first);
     std::uint64_t next = 1;
     for (; next <= top && blocks.contains(next) && report_.violations.empty(); ++next) {
       const auto block = decode_block(blocks[next]);
@@ -544,21 +561,22 @@ LedgerReport LedgerWorld::report() {
         entries[merkle_leaf(entry)] = next;
         ++report_.entries;
         const auto view = describe_entry(entry);
+        report_.updates += view && next > past_.size() && view->kind == "update";
         if (view && next > past_.size() && view->kind == "register" && !names.insert(view->handle).second)
-          fail("two owners of " + view->handle);
+          fail(LedgerInvariant::owners, "two owners of " + view->handle);
       }
       if (next > past_.size())
         if (auto good = reference_->append(blocks[next]); !good)
-          fail("a replay refuses a block: " + good.error().message);
+          fail(LedgerInvariant::rules, "a replay refuses a block: " + good.error().message);
     }
     if (next <= longest->sync().durable_head().height && report_.damages == 0)
-      fail(fmt::format("nobody has block {} any more", next));
+      fail(LedgerInvariant::kept, fmt::format("nobody has block {} any more", next));
     if (report_.violations.empty() && heights_.contains(reference_->head().height) &&
         heights_.at(reference_->head().height).map_root != reference_->map_root())
-      fail("a replay comes to another state");
+      fail(LedgerInvariant::state, "a replay comes to another state");
     for (const auto& [hash, height] : committed_)
       if (next > height && (!entries.contains(hash) || entries.at(hash) != height))
-        fail(fmt::format("an entry that was told to be in block {} is not", height));
+        fail(LedgerInvariant::told, fmt::format("an entry that was told to be in block {} is not", height));
   }
   report_.hash = trace.hash();
   report_.steps = schedule.steps();

@@ -28,6 +28,34 @@ enum class Lie : std::uint8_t {
   count_
 };
 
+/// What has to hold in every such world; each has a sabotage that must be caught as it (ledger_test.cpp).
+enum class LedgerInvariant : std::uint8_t {
+  one_block,  ///< never two blocks at one height
+  time,       ///< block time never falls
+  state,      ///< every node has the same state at a height, and it is that of a replay
+  rules,      ///< a replay takes every block
+  owners,     ///< no name has two owners
+  told,       ///< what was told to be in a block is in it
+  progress,   ///< after the heal everything is committed within the bound
+  kept,       ///< a block is on a node's disk, or the node knows that it is not; somebody has it
+};
+std::string_view name_of(LedgerInvariant invariant);
+
+/// One deliberately broken rule for each invariant. Too many liars break one_block and progress.
+enum class LedgerSabotage : std::uint8_t {
+  none,
+  turn_back,      ///< a node follows a chain whose newest block is older than the others' one before it
+  other_state,    ///< a node has another state than the others
+  other_states,   ///< all have another one than a replay
+  stranger_acts,  ///< all witnesses decide an entry that its owner did not sign
+  second_owner,   ///< all witnesses decide a second registration of a name
+  misquote,       ///< who hands an entry in is told another block
+  halt,           ///< witnesses hear no votes
+  lose_block,     ///< a block vanishes from a node's disk
+  lose_blocks,    ///< a block vanishes from all disks, and the nodes know that they have not got it
+};
+std::string_view name_of(LedgerSabotage sabotage);
+
 class LedgerWorld;
 class LedgerNode;
 
@@ -140,16 +168,23 @@ struct LedgerOptions {
   std::optional<std::size_t> followers;  ///< so with these
   std::optional<std::size_t> liars;      ///< more than a third: the ledger may fork, and the checker must see it
   std::optional<Lie> lie;
+  LedgerSabotage sabotage = LedgerSabotage::none;
   bool faults = true;
   bool long_past = false;  ///< so long that nodes share the old blocks
   bool verbose = false;
 };
 
 struct LedgerReport {
+  struct Violation {
+    LedgerInvariant invariant;
+    Time when;
+    std::string what;
+  };
   std::uint64_t seed = 0;
-  std::vector<std::string> violations;
+  std::vector<Violation> violations;
   std::uint64_t hash = 0, steps = 0, blocks = 0, entries = 0, rounds = 0, crashes = 0, damages = 0, caught = 0;
   std::uint64_t acknowledged = 0, frames = 0;
+  std::uint64_t updates = 0;    ///< of records, in the ledger
   std::uint64_t snapshots = 0;  ///< that nodes went on with
   std::uint64_t changes = 0;    ///< of the witnesses
   std::uint64_t accused = 0;    ///< liars whose double votes stand in the ledger
@@ -167,7 +202,7 @@ class LedgerWorld {
 
   // For the nodes.
   void adopted(LedgerNode& node);
-  void fail(const std::string& what);
+  void fail(LedgerInvariant invariant, const std::string& what);
   void tell(const std::string& what);
   std::uint64_t next_life() { return ++lives_; }
   bool may_dial(HomeIndex from, HomeIndex to) const;
@@ -193,7 +228,9 @@ class LedgerWorld {
   static constexpr std::size_t founders_count = 8;
   static constexpr Time bound = 120s;  ///< from the heal to the commit of what is handed in then
   void found();
-  void make_past(const std::vector<KeyPair>& keys, bool long_one);
+  void make_past(bool long_one);
+  /// Signed by all witnesses of the genesis, whatever the rules say.
+  Bytes decide(const BlockHeader& header, const std::vector<Bytes>& entries) const;
   void fault();
   void faults_go_on();
   /// Block time goes on by a month at once, so that what was before is no more in the window of a snapshot.
@@ -211,10 +248,12 @@ class LedgerWorld {
   bool bears(const std::vector<PublicKey>& keys, const LedgerNode* one_more = nullptr) const;
   bool archives_are_whole() const;
   void check_disks();
+  void sabotage_one();
   LedgerReport report();
 
   LedgerReport report_;
   Genesis genesis_;
+  std::vector<KeyPair> keys_;  ///< of the genesis' witnesses
   std::vector<Founder> founders_;
   std::vector<Bytes> past_;          ///< the blocks that were there before
   std::optional<Ledger> reference_;  ///< replays each height's first block

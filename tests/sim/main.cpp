@@ -6,7 +6,9 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "tests/sim/dht_world.hpp"
 #include "tests/sim/ledger_world.hpp"
@@ -15,14 +17,19 @@
 namespace {
 
 constexpr const char* usage =
-    "diot-sim [--ledger [--past] | --dht] [--seeds N] [--seed FIRST] [--homes M] [--hours H] [--verbose]\n"
+    "diot-sim [--ledger [--past] [--followers F] | --dht] [--seeds N] [--seed FIRST] [--homes M] [--hours H] "
+    "[--verbose]\n"
     "Runs N worlds (default 1) from seed FIRST (default 1) on, each of M homes (default: 2 to 12, as the seed says), "
     "with\n"
     "H virtual hours of trouble (default: up to a minute).\n"
-    "--ledger: worlds of M witnesses (default: 1 to 13) and their followers, with liars among them; no hours.\n"
+    "--ledger: worlds of M witnesses (default: 1 to 13) and F followers (at most 200; default: 0 to 20), with liars "
+    "among\n"
+    "them; no hours.\n"
     "--past: with so much before that nodes share the old blocks.\n"
     "--dht: homes that find one another through OpenDHT over simulated datagrams; no hours.\n"
     "Exit code 1 if a promise was broken; the seed and how to run it again are told.\n";
+
+constexpr std::size_t followers_max = 200;
 
 std::uint64_t number(const char* text) {
   std::uint64_t out = 0;
@@ -35,11 +42,16 @@ std::uint64_t number(const char* text) {
   return out;
 }
 
-void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
-  fmt::print("seed {}: {} promises broken\n", report.seed, report.violations.size());
-  for (const auto& violation : report.violations)
+template <class Violation>
+void tell(const std::vector<Violation>& violations) {
+  for (const auto& violation : violations)
     fmt::print("  {:9.3f} s  {}: {}\n", static_cast<double>(violation.when.count()) / 1e6, name_of(violation.invariant),
                violation.what);
+}
+
+void tell(const diot::sim::Report& report, const diot::sim::Options& options) {
+  fmt::print("seed {}: {} promises broken\n", report.seed, report.violations.size());
+  tell(report.violations);
   for (const auto& line : report.state) fmt::print("  {}\n", line);
   fmt::print("  again: tools/sim --seed {}{}{} --verbose\n", report.seed,
              options.homes ? fmt::format(" --homes {}", options.homes) : "",
@@ -57,9 +69,10 @@ int run_ledgers(diot::sim::LedgerOptions options, std::uint64_t seeds) {
       ++failed;
       fmt::print("seed {}: {} witnesses ({} liars), {} followers\n", report.seed, report.witnesses, report.liars,
                  report.followers);
-      for (const auto& violation : report.violations) fmt::print("  {}\n", violation);
-      fmt::print("  again: tools/sim --ledger {}--seed {} --verbose\n", options.long_past ? "--past " : "",
-                 report.seed);
+      tell(report.violations);
+      fmt::print("  again: tools/sim --ledger {}{}{}--seed {} --verbose\n", options.long_past ? "--past " : "",
+                 options.witnesses ? fmt::format("--homes {} ", options.witnesses) : "",
+                 options.followers ? fmt::format("--followers {} ", *options.followers) : "", report.seed);
     }
     blocks += report.blocks;
     entries += report.entries;
@@ -98,7 +111,7 @@ int run_dhts(diot::sim::DhtOptions options, std::uint64_t seeds) {
     if (!report.violations.empty()) {
       ++failed;
       fmt::print("seed {}: {} homes\n", report.seed, report.homes);
-      for (const auto& violation : report.violations) fmt::print("  {}\n", violation);
+      tell(report.violations);
       fmt::print("  again: tools/sim --dht --seed {}{} --verbose\n", report.seed,
                  options.homes ? fmt::format(" --homes {}", options.homes) : "");
     }
@@ -130,6 +143,7 @@ int main(int count, char** arguments) {
   spdlog::set_level(spdlog::level::off);  // the nodes' own words: damaged disks are their daily bread here
   std::uint64_t seeds = 1;
   bool ledger = false, past = false, dht = false;
+  std::optional<std::size_t> followers;
   diot::sim::Options options;
   for (int at = 1; at < count; ++at) {
     const std::string name = arguments[at];
@@ -145,6 +159,8 @@ int main(int count, char** arguments) {
     } else if (name == "--help" || name == "-h") {
       fmt::print("{}", usage);
       return 0;
+    } else if (at + 1 < count && name == "--followers") {
+      followers = number(arguments[++at]);
     } else if (at + 1 < count && (name == "--seeds" || name == "--seed" || name == "--homes" || name == "--hours")) {
       const std::uint64_t value = number(arguments[++at]);
       if (name == "--seeds") seeds = value;
@@ -155,6 +171,10 @@ int main(int count, char** arguments) {
       fmt::print(stderr, "{}", usage);
       return 2;
     }
+  }
+  if (followers && (!ledger || *followers > followers_max)) {
+    fmt::print(stderr, "diot-sim: --followers goes with --ledger, and they are {} at most\n", followers_max);
+    return 2;
   }
   if (dht) {
     diot::sim::DhtOptions worlds;
@@ -168,7 +188,8 @@ int main(int count, char** arguments) {
     worlds.seed = options.seed;
     worlds.witnesses = options.homes;
     worlds.long_past = past;
-    if (past) worlds.followers = 4;
+    worlds.followers = followers;
+    if (past && !followers) worlds.followers = 4;
     worlds.verbose = options.verbose;
     return run_ledgers(worlds, seeds);
   }
