@@ -2,6 +2,7 @@
 
 #include <map>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::uint64_t row_version = 1;
 constexpr std::size_t dropped_per_tick_max = 1000;
+constexpr std::size_t early_per_topic_max = 2;
 constexpr auto tombstone_age_ms_max = static_cast<WallMs>(std::chrono::milliseconds(limits::tombstone_age_max).count());
 
 // Table::retained: topic → value; 0x00 ‖ u64 time from which it counts (ms) ‖ topic → value; 0x01 …: core/will_table;
@@ -103,14 +105,17 @@ struct Retained::Impl {
   Trie values;  ///< tombstones too
   struct InChannel {
     std::set<const Entry*, ByTopic> entries;
-    std::size_t bytes = 0;
+    std::size_t early = 0;
+    std::size_t bytes = 0;  ///< of both
   };
   std::unordered_map<ChannelId, InChannel> channels;
   std::set<std::pair<Monotonic, const Entry*>> expiries;  ///< of messages
   std::set<std::pair<WallMs, const Entry*>> tombstones;   ///< when they are given up
   std::map<std::pair<WallMs, std::string>, RetainedValue> early;
+  /// Of these, by topic. Not the newest alone, which would never be due while its writer goes on.
+  std::map<std::string, std::set<WallMs>, std::less<>> early_times;
   std::map<std::string, RetainedValue, std::less<>> veils;  ///< bounded by the wills that may be set
-  std::size_t bytes = 0;                                    ///< of all values
+  std::size_t bytes = 0;                                    ///< of all values, early ones too
   std::size_t damaged_rows = 0;
 
   static std::optional<Monotonic> expiry_of(const RetainedValue& value) {
@@ -121,25 +126,38 @@ struct Retained::Impl {
     return wall_of(value.stamp.time) + tombstone_age_ms_max;
   }
 
-  void index(const Entry& entry) {
-    const std::size_t size = bytes_of(entry.value);
+  /// Counts a value; one without an entry waits for its time.
+  void charge(const RetainedValue& value, const Entry* entry) {
+    const std::size_t size = bytes_of(value);
     bytes += size;
-    if (!entry.value.channel.is_zero()) {
-      InChannel& channel = channels[entry.value.channel];
-      channel.entries.insert(&entry);
-      channel.bytes += size;
-    }
+    if (value.channel.is_zero()) return;
+    InChannel& channel = channels[value.channel];
+    channel.bytes += size;
+    if (entry)
+      channel.entries.insert(entry);
+    else
+      ++channel.early;
+  }
+  void discharge(const RetainedValue& value, const Entry* entry) {
+    const std::size_t size = bytes_of(value);
+    bytes -= size;
+    const auto channel = channels.find(value.channel);
+    if (channel == channels.end()) return;
+    channel->second.bytes -= size;
+    if (entry)
+      channel->second.entries.erase(entry);
+    else
+      --channel->second.early;
+    if (channel->second.entries.empty() && channel->second.early == 0) channels.erase(channel);
+  }
+
+  void index(const Entry& entry) {
+    charge(entry.value, &entry);
     if (!entry.value.message) tombstones.emplace(end_of_tombstone(entry.value), &entry);
     if (const auto expiry = expiry_of(entry.value)) expiries.emplace(*expiry, &entry);
   }
   void unindex(const Entry& entry) {
-    const std::size_t size = bytes_of(entry.value);
-    bytes -= size;
-    if (const auto channel = channels.find(entry.value.channel); channel != channels.end()) {
-      channel->second.entries.erase(&entry);
-      channel->second.bytes -= size;
-      if (channel->second.entries.empty()) channels.erase(channel);
-    }
+    discharge(entry.value, &entry);
     if (!entry.value.message) tombstones.erase({end_of_tombstone(entry.value), &entry});
     if (const auto expiry = expiry_of(entry.value)) expiries.erase({*expiry, &entry});
   }
@@ -152,6 +170,33 @@ struct Retained::Impl {
     store.erase(Table::retained, as_bytes(entry.topic));
     values.erase(std::string(entry.topic));  // a copy: the entry goes on the way
   }
+  using Early = decltype(early)::iterator;
+  /// The last one that waits for its time on the topic.
+  Early newest_early(std::string_view topic) {
+    const auto times = early_times.find(topic);
+    return times == early_times.end() ? early.end() : early.find({*times->second.rbegin(), std::string(topic)});
+  }
+  /// Whether a later one takes its place.
+  bool gives_way(Early newest, WallMs to) const {
+    return newest != early.end() &&
+           (newest->first.first == to || early_times.at(newest->first.second).size() >= early_per_topic_max);
+  }
+  void add_early(WallMs at, std::string_view topic, RetainedValue value) {
+    if (const auto newest = newest_early(topic); gives_way(newest, at)) (void)drop_early(newest);
+    charge(value, nullptr);
+    early_times[std::string(topic)].insert(at);
+    early.insert_or_assign(std::pair(at, std::string(topic)), std::move(value));
+  }
+  Early drop_early(Early which) {
+    const auto& [at, topic] = which->first;
+    discharge(which->second, nullptr);
+    store.erase(Table::retained, early_key(at, topic));
+    const auto times = early_times.find(topic);
+    times->second.erase(at);
+    if (times->second.empty()) early_times.erase(times);
+    return early.erase(which);
+  }
+
   /// A value of a channel that expired leaves its stamp, so that no older one comes back from a node that missed it.
   void expire(const Entry& expired) {
     if (expired.value.channel.is_zero()) return erase(expired);
@@ -163,7 +208,7 @@ struct Retained::Impl {
   }
 };
 
-Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}, {}, {}}) {}
+Retained::Retained(Store& store, const Clock& clock) : impl_(new Impl{store, clock, {}, {}, {}, {}, {}, {}, {}}) {}
 Retained::~Retained() = default;
 
 Result<void> Retained::load() {
@@ -190,7 +235,7 @@ Result<void> Retained::load() {
         auto value = decode_row(bytes, as_text(in.rest()), now, wall_now);
         if (!value) return damaged(key), true;
         if (is_early) {
-          impl_->early.emplace(std::pair(at, as_text(in.rest())), std::move(*value));
+          impl_->add_early(at, as_text(in.rest()), std::move(*value));  // an older version kept more of a topic
           return true;
         }
         Impl::Entry& entry = *impl_->values.try_emplace(as_text(key)).first;
@@ -203,7 +248,7 @@ Result<void> Retained::load() {
 
 bool Retained::has_room(std::string_view topic, std::size_t bytes) const {
   const auto* known = impl_->values.find(topic);
-  if (!known && impl_->values.size() >= limits::retained_count_max) return false;
+  if (!known && impl_->values.size() + impl_->early.size() >= limits::retained_count_max) return false;
   const std::size_t freed = known ? bytes_of(*known) : 0;
   return bytes <= freed || impl_->bytes - freed + bytes <= limits::retained_bytes_max;
 }
@@ -225,10 +270,17 @@ bool Retained::set(std::string_view topic, RetainedValue value) {
 }
 
 bool Retained::set_at(WallMs at, std::string_view topic, RetainedValue value) {
-  if (impl_->early.size() >= limits::early_values_max) return false;
-  impl_->store.put(Table::retained, early_key(at, topic),
-                   encode_row(value, impl_->clock.monotonic(), impl_->clock.wall_ms()));
-  impl_->early.insert_or_assign(std::pair(at, std::string(topic)), std::move(value));
+  const auto newest = impl_->newest_early(topic);
+  if (newest != impl_->early.end() && std::tie(at, value.stamp) <= std::tie(newest->first.first, newest->second.stamp))
+    return true;
+  const bool replaces = impl_->gives_way(newest, at);
+  const std::size_t freed = replaces ? bytes_of(newest->second) : 0;
+  if (use().count - (replaces ? 1 : 0) >= limits::retained_count_max ||
+      impl_->bytes - freed + bytes_of(value) > limits::retained_bytes_max)
+    return false;
+  Bytes row = encode_row(value, impl_->clock.monotonic(), impl_->clock.wall_ms());
+  impl_->add_early(at, topic, std::move(value));
+  impl_->store.put(Table::retained, early_key(at, topic), std::move(row));
   return true;
 }
 
@@ -272,19 +324,16 @@ void Retained::of_channel(const ChannelId& channel,
 
 Retained::Use Retained::use(const ChannelId& channel) const {
   const auto found = impl_->channels.find(channel);
-  return found == impl_->channels.end() ? Use{} : Use{found->second.entries.size(), found->second.bytes};
+  return found == impl_->channels.end() ? Use{}
+                                        : Use{found->second.entries.size() + found->second.early, found->second.bytes};
 }
 
-Retained::Use Retained::use() const { return {impl_->values.size(), impl_->bytes}; }
+Retained::Use Retained::use() const { return {impl_->values.size() + impl_->early.size(), impl_->bytes}; }
 
 void Retained::erase_channel(const ChannelId& channel, const std::function<bool(const std::string& topic)>& keep) {
   if (!keep) {
-    std::erase_if(impl_->early, [&](const auto& each) {
-      const auto& [at, topic] = each.first;
-      const bool gone = each.second.channel == channel;
-      if (gone) impl_->store.erase(Table::retained, early_key(at, topic));
-      return gone;
-    });
+    for (auto each = impl_->early.begin(); each != impl_->early.end();)
+      each = each->second.channel == channel ? impl_->drop_early(each) : std::next(each);
     std::erase_if(impl_->veils, [&](const auto& each) {
       const bool gone = each.second.channel == channel;
       if (gone) impl_->store.erase(Table::retained, veil_key(each.first));
@@ -303,10 +352,11 @@ void Retained::tick() {
   const auto wall_now = impl_->clock.wall_ms();
   for (auto left = dropped_per_tick_max; left > 0; --left) {
     if (auto& early = impl_->early; !early.empty() && early.begin()->first.first <= wall_now) {
-      auto due = early.extract(early.begin());
-      const auto& [at, topic] = due.key();
-      impl_->store.erase(Table::retained, early_key(at, topic));
-      if (has_room(topic, bytes_of(due.mapped()))) (void)set(topic, std::move(due.mapped()));
+      // It fits: it was counted while it waited.
+      const std::string topic = early.begin()->first.second;
+      RetainedValue due = early.begin()->second;
+      (void)impl_->drop_early(early.begin());
+      (void)set(topic, std::move(due));
     } else if (!impl_->expiries.empty() && impl_->expiries.begin()->first <= now)
       impl_->expire(*impl_->expiries.begin()->second);
     else if (!impl_->tombstones.empty() && impl_->tombstones.begin()->first <= wall_now)

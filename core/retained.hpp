@@ -60,8 +60,8 @@ class Retained {
   /// Keeps the value if it is later than the one that is there, and says whether it did. The value's ticket is set here.
   /// A tombstone in no channel just ends the value: there is nobody who could bring an older one back.
   bool set(std::string_view topic, RetainedValue value);
-  /// The same, once the wall clock has come to `at`: a later value's writer is ahead of time. Kept on disk, and let go with
-  /// its channel. False: limits::early_values_max wait already.
+  /// The same, once the wall clock has come to `at`: its writer is ahead of time. Kept on disk, and let go with its channel;
+  /// of a topic the first and the latest that came. It counts in `use` meanwhile. False: there is no room (as in has_room).
   bool set_at(WallMs at, std::string_view topic, RetainedValue value);
   /// From now on `match` shows this retained message in the place of the topic's value (nothing, if it has no payload), until
   /// a later value comes or the veil is lifted: what a derived will says of a topic whose log it must not change. On disk.
@@ -77,7 +77,7 @@ class Retained {
   /// Visits every value and tombstone of a channel.
   void of_channel(const ChannelId& channel,
                   const std::function<void(const std::string& topic, const RetainedValue&)>& visit) const;
-  /// Values and tombstones of a channel, and of all.
+  /// Values, tombstones and what waits for its time, of a channel, and of all.
   Use use(const ChannelId& channel) const;
   Use use() const;
   /// Drops the copies of a channel, but for the topics that `keep` wants; without a `keep` also its veils and what waits for

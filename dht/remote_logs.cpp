@@ -22,6 +22,15 @@ Bytes fork_key(const ChannelId& channel, const NodeId& writer) {
   return key;
 }
 
+/// Whether a handle with that `use` may have `more` here; counted if not.
+bool within_quota(OverlayContext& context, const Retained::Use& use, const Retained::Use& more) {
+  if (use.count + more.count <= retained_per_handle_max.count &&
+      use.bytes + more.bytes <= retained_per_handle_max.bytes)
+    return true;
+  context.count("retained values beyond their handle's quota");
+  return false;
+}
+
 }  // namespace
 
 RemoteChannels::Channel* RemoteChannels::joined(LinkId link, const ChannelId& id) {
@@ -345,12 +354,8 @@ bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value)
   const RetainedValue* old = context_.retained.find(topic);
   const std::size_t bytes = bytes_of(value), freed = old ? bytes_of(*old) : 0;
   if (!old || bytes > freed) {
-    const auto use = retained_of(value.channel);
-    if ((!old && use.count >= retained_per_handle_max.count) ||
-        use.bytes - std::min(freed, use.bytes) + bytes > retained_per_handle_max.bytes) {
-      context_.count("retained values beyond their handle's quota");
-      return false;
-    }
+    const Retained::Use more{old ? 0u : 1u, bytes - std::min(freed, bytes)};
+    if (!within_quota(context_, retained_of(value.channel), more)) return false;
     if (!context_.retained.has_room(topic, bytes)) {
       context_.count("retained refused");
       return false;
@@ -363,7 +368,9 @@ void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::
   // Else a writer whose clock is ahead, or who lies, could not be overwritten by anybody until then.
   if (const WallMs at = wall_of(value.stamp.time); at > context_.clock.wall_ms() + retained_ahead_ms_max) {
     context_.count("retained values ahead of their time");
-    if (!context_.retained.set_at(at, topic, std::move(value))) context_.count("retained refused");
+    if (within_quota(context_, retained_of(value.channel), {1, bytes_of(value)}) &&
+        !context_.retained.set_at(at, topic, std::move(value)))
+      context_.count("retained refused");
     context_.turn.touch();
     return;
   }

@@ -50,6 +50,14 @@ class RetainedValues : public ::testing::Test {
     if (!in.is_zero()) out.proof = Bytes{1, 2, 3};
     return out;
   }
+  RetainedValue sized(std::size_t bytes) {
+    auto out = value("a", "");
+    auto message = std::make_shared<Message>(*out.message);
+    message->payload.resize(bytes - bytes_of(out));
+    out.message = message;
+    EXPECT_EQ(bytes_of(out), bytes);
+    return out;
+  }
   RetainedValue expiring(std::string topic, std::uint32_t seconds, ChannelId in = {}) {
     auto out = value(std::move(topic), "x", 0, in);
     auto message = std::make_shared<Message>(*out.message);
@@ -284,13 +292,73 @@ TEST_F(RetainedValues, what_is_early_waits_for_its_time_and_survives_a_restart) 
   EXPECT_EQ(store.rows(Table::retained).size(), 1u) << "its row went with it";
 }
 
+TEST_F(RetainedValues, of_what_is_early_on_a_topic_the_next_one_and_the_newest_wait) {
+  const WallMs now = clock.wall_ms();
+  const auto early = [&](const char* payload, WallMs after) {
+    return retained->set_at(now + after, "t", value("t", payload, hybrid_from(now + after) + ++counter, channel(1)));
+  };
+  for (int seconds = 10; seconds <= 50; seconds += 10)
+    EXPECT_TRUE(early(std::to_string(seconds).c_str(), static_cast<WallMs>(seconds) * 1000));
+  EXPECT_TRUE(early("late to come", 30'000));
+  EXPECT_TRUE(early("the same moment", 50'000));
+  EXPECT_EQ(retained->use(channel(1)).count, 2u);
+  restart();
+  EXPECT_EQ(retained->use(channel(1)).count, 2u);
+  clock.advance(49s);
+  retained->tick();
+  EXPECT_THAT(matching("#"), ElementsAre("t=10")) << "a writer that goes on does not put it off for ever";
+  clock.advance(1s);
+  retained->tick();
+  EXPECT_THAT(matching("#"), ElementsAre("t=the same moment"));
+  EXPECT_EQ(retained->use(channel(1)).count, 1u);
+  store.seal();
+  EXPECT_EQ(store.rows(Table::retained).size(), 1u);
+}
+
+TEST_F(RetainedValues, what_is_early_counts_while_it_waits) {
+  const WallMs at = clock.wall_ms() + 5000;
+  const auto now = value("t", "12", 0, channel(1)), later = value("t", "3456", hybrid_from(at), channel(1));
+  const auto other = value("u", "7", hybrid_from(at), channel(2));
+  set("t", now);
+  ASSERT_TRUE(retained->set_at(at, "t", later));
+  ASSERT_TRUE(retained->set_at(at, "u", other));
+  for (int start = 0; start < 2; ++start) {
+    EXPECT_EQ(retained->use().count, 3u);
+    EXPECT_EQ(retained->use().bytes, bytes_of(now) + bytes_of(later) + bytes_of(other));
+    EXPECT_EQ(retained->use(channel(1)).count, 2u);
+    EXPECT_EQ(retained->use(channel(1)).bytes, bytes_of(now) + bytes_of(later));
+    EXPECT_EQ(retained->use(channel(2)).count, 1u);
+    EXPECT_EQ(retained->use(channel(2)).bytes, bytes_of(other));
+    restart();
+  }
+  retained->erase_channel(channel(2));
+  EXPECT_EQ(retained->use(channel(2)).count, 0u);
+  clock.advance(5s);
+  retained->tick();
+  EXPECT_EQ(retained->use().count, 1u);
+  EXPECT_EQ(retained->use().bytes, bytes_of(later));
+  retained->erase_channel(channel(1));
+  EXPECT_EQ(retained->use().bytes, 0u);
+}
+
+TEST_F(RetainedValues, what_is_early_is_bounded_by_the_bytes_of_all) {
+  constexpr std::size_t part = limits::retained_bytes_max / 4;
+  const WallMs at = clock.wall_ms() + 1000;
+  const auto large = sized(part);
+  for (const auto* topic : {"a", "b"}) ASSERT_TRUE(retained->set_at(at, topic, large));
+  ASSERT_TRUE(set("c", large));
+  EXPECT_TRUE(retained->has_room("d", part));
+  EXPECT_FALSE(retained->has_room("d", part + 1)) << "for what comes in time";
+  EXPECT_FALSE(retained->set_at(at, "d", sized(part + 1)));
+  EXPECT_TRUE(retained->set_at(at + 1, "a", large));
+  EXPECT_FALSE(retained->set_at(at, "d", sized(1000)));
+  EXPECT_FALSE(retained->set_at(at + 2, "a", sized(part + 1)));
+  EXPECT_TRUE(retained->set_at(at + 2, "a", large)) << "it takes the place of the one before it";
+}
+
 TEST_F(RetainedValues, are_bounded_by_their_bytes) {
   constexpr std::size_t part = limits::retained_bytes_max / 4;
-  auto large = value("a", "");
-  auto message = std::make_shared<Message>(*large.message);
-  message->payload.resize(part - bytes_of(large));
-  large.message = message;
-  ASSERT_EQ(bytes_of(large), part);
+  const auto large = sized(part);
   for (const auto* topic : {"a", "b", "c"}) ASSERT_TRUE(set(topic, large));
 
   EXPECT_TRUE(retained->has_room("d", part));
