@@ -333,7 +333,7 @@ void Broker::end_turn() {
                          session->will ? std::optional(*session->will) : std::nullopt,
                          session->will_number};
     store_.put(Table::session, session_key(session->client_id),
-               encode_session_row(row, clock_.monotonic(), clock_.wall_ms()));
+               encode_session_row(row, clock_.monotonic(), clock_.held_ms()));
   }
   spool_.save();
   if (wants_callback_ && !callback_asked_) {

@@ -304,7 +304,7 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
   if (!keep_will) forget_will(*session);
   if (session->expiry_seconds == 0) return end_session(*session);
   const Monotonic now = clock_.monotonic();
-  session->disconnected_at = clock_.wall_ms();
+  session->disconnected_at = clock_.held_ms();
   if (session->expiry_seconds != Session::never)
     session->expires_at = now + std::chrono::seconds(session->expiry_seconds);
   if (session->will) {

@@ -10,7 +10,6 @@ namespace diot {
 
 Result<void> Broker::load() {
   const Monotonic now = clock_.monotonic();
-  const WallMs wall = clock_.wall_ms();
   std::unordered_map<std::uint64_t, Session*> by_number;
   std::unordered_map<std::uint64_t, QueueSeq> in_doubt_through;
   std::unordered_map<const Session*, std::uint32_t> subscriptions_expected;
@@ -36,7 +35,7 @@ Result<void> Broker::load() {
         const std::string client_id(text.substr(0, split));
         const std::string_view filter = text.substr(split + 1);
         if (filter.empty()) {
-          const auto row = decode_session_row(value, now, wall);
+          const auto row = decode_session_row(value, now);
           if (!row || by_number.contains(row->number)) return refuse_row(Table::session, key);
           Session& restored = restore_session(client_id, *row);
           by_number[row->number] = &restored;
@@ -111,7 +110,7 @@ Result<void> Broker::load() {
 
 Session& Broker::restore_session(const std::string& client_id, const SessionRow& row) {
   const Monotonic now = clock_.monotonic();
-  const WallMs wall = clock_.wall_ms();
+  const HeldMs held = clock_.held_ms();
   auto made =
       std::make_unique<Session>(store_, spool_, client_id, row.number, std::max<std::uint32_t>(row.expiry_seconds, 1));
   Session& session = *made;
@@ -122,9 +121,9 @@ Session& Broker::restore_session(const std::string& client_id, const SessionRow&
   session.user = row.user;
   session.unrestricted = authenticator_.unrestricted({session.user, session.client_id});
   session.outbox.resume_seq(row.next_seq);
-  // The end of the process was the end of its connections. A wall clock that went back takes nothing off.
-  session.disconnected_at = row.connected || row.disconnected_at > wall ? wall : row.disconnected_at;
-  const auto away = std::chrono::milliseconds(wall - session.disconnected_at);
+  // The end of the process was the end of its connections.
+  session.disconnected_at = row.connected || row.disconnected_at > held ? held : row.disconnected_at;
+  const auto away = std::chrono::milliseconds(held - session.disconnected_at);
   if (row.expiry_seconds != Session::never) session.expires_at = now + std::chrono::seconds(row.expiry_seconds) - away;
   if (row.will) {
     session.will = std::make_unique<Will>(*row.will);

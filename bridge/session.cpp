@@ -24,7 +24,7 @@ bool Session::release_received(PacketId id) {
   return true;
 }
 
-Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) {
+Bytes encode_session_row(const SessionRow& row, Monotonic now, HeldMs held_now) {
   Bytes value;
   ByteWriter out(value);
   out.u8(session_version);
@@ -44,12 +44,12 @@ Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now) 
     out.u32(row.will->delay_seconds);
     const Message message{row.will->topic,  row.will->payload,    row.will->qos,
                           row.will->retain, row.will->properties, now};
-    out.raw(encode_stored(message, now, wall_now));
+    out.raw(encode_stored(message, now, held_now));
   }
   return value;
 }
 
-std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs) {
+std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now) {
   ByteReader in(value);
   SessionRow row;
   const std::uint8_t version = in.u8();
@@ -68,8 +68,7 @@ std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, Wall
   if (flags & flag_will) {
     if (version == session_version) row.will_number = in.u64();
     const std::uint32_t delay = in.u32();
-    // A will's expiry counts from its publication (section 3.1.3.2.4), so the time on disk does not count: wall clock
-    // 0.
+    // A will's expiry counts from its publication (section 3.1.3.2.4), so the time on disk does not count.
     const auto message = decode_stored(in.rest(), now, 0);
     if (message)  // else a topic that nobody may publish to: the session is worth more than its will
       row.will = Will{message->topic, message->payload, message->qos, message->retain, message->properties, delay};

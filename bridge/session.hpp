@@ -63,7 +63,7 @@ struct Session {
   std::uint64_t will_number = 0;        ///< its name in other homes
   std::optional<Monotonic> will_due;    ///< the connection is gone, the will waits for its delay
   std::optional<Monotonic> expires_at;  ///< set while there is no connection
-  WallMs disconnected_at = 0;
+  HeldMs disconnected_at = 0;
   std::uint64_t lost = 0;  ///< messages it was not given, not yet told
 
   bool has_received(PacketId id);
@@ -85,7 +85,7 @@ struct SessionRow {
   std::uint64_t number = 0;
   std::uint32_t expiry_seconds = 0;
   bool connected = false, incomplete = false;
-  WallMs disconnected_at = 0;
+  HeldMs disconnected_at = 0;
   QueueSeq next_seq = 1, last_sent = 0;
   std::uint64_t lost = 0;
   std::uint32_t subscriptions = 0;
@@ -93,8 +93,8 @@ struct SessionRow {
   std::optional<Will> will;
   std::uint64_t will_number = 0;  ///< 0: none yet
 };
-Bytes encode_session_row(const SessionRow& row, Monotonic now, WallMs wall_now);
-std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now, WallMs wall_now);
+Bytes encode_session_row(const SessionRow& row, Monotonic now, HeldMs held_now);
+std::optional<SessionRow> decode_session_row(ByteView value, Monotonic now);
 
 /// Table::session's value of a subscription's row: u8 version ‖ u8 options ‖ u32 subscription identifier.
 Bytes encode_subscription_row(const Subscription& subscription);

@@ -38,7 +38,7 @@ void Spool::save() {
     Bytes row;
     row.reserve(batch->bytes);
     for (const auto& message : batch->messages) {
-      const Bytes stored = encode_stored(*message, clock_.monotonic(), clock_.wall_ms());
+      const Bytes stored = encode_stored(*message, clock_.monotonic(), clock_.held_ms());
       ByteWriter writer(row);
       writer.u32(static_cast<std::uint32_t>(stored.size()));
       writer.raw(stored);
@@ -81,7 +81,7 @@ void Spool::load(SpoolBatch& batch) {
   while (reader.ok() && !reader.rest().empty()) {
     const ByteView stored = reader.raw(reader.u32());
     // A broken message leaves its place empty, so that the others keep theirs.
-    batch.messages.push_back(decode_stored(stored, clock_.monotonic(), clock_.wall_ms()));
+    batch.messages.push_back(decode_stored(stored, clock_.monotonic(), clock_.held_ms()));
     if (batch.messages.back()) batch.bytes += weight_of(*batch.messages.back()) + message_overhead_bytes;
   }
   batch.count = static_cast<std::uint32_t>(batch.messages.size());

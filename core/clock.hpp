@@ -11,12 +11,19 @@ namespace diot {
 using Monotonic = std::chrono::steady_clock::time_point;
 /// Milliseconds since the Unix epoch, UTC.
 using WallMs = std::uint64_t;
+/// Milliseconds of the time that a home holds things: it goes on while the program runs, whatever the wall clock does, and
+/// over a stop as far as the wall clock tells. Its differences are ages; it says nothing of the date.
+using HeldMs = std::uint64_t;
 
 class Clock {
  public:
   virtual ~Clock() = default;
   virtual Monotonic monotonic() const = 0;
   virtual WallMs wall_ms() const = 0;
+  /// Whether the wall clock is not known to be wrong.
+  virtual bool sure() const { return true; }
+  /// That of a clock which nobody sets is its wall clock.
+  virtual HeldMs held_ms() const { return wall_ms(); }
 };
 
 class SystemClock final : public Clock {
@@ -34,25 +41,37 @@ class SystemClock final : public Clock {
 /// back while the program runs is followed: what must not go back has a HybridClock.
 class HomeClock final : public Clock {
  public:
-  explicit HomeClock(const Clock& system) : system_(system) {}
+  explicit HomeClock(const Clock& system) : system_(system), held_(system.wall_ms()), held_at_(system.monotonic()) {}
   /// It is later than `past`: the last time on disk, the newest block, the program's build.
   void not_before(WallMs past) {
     if (past <= floor_ms()) return;
     floor_ = past;
     floor_at_ = system_.monotonic();
   }
-  bool sure() const { return system_.wall_ms() >= floor_; }
+  bool sure() const override { return system_.wall_ms() >= floor_; }
   Monotonic monotonic() const override { return system_.monotonic(); }
   WallMs wall_ms() const override { return sure() ? system_.wall_ms() : floor_ms(); }
+  HeldMs held_ms() const override { return held_ + since(held_at_); }
+  /// Goes on from what held_ms was when the wall clock was at `wall`, in an earlier life of the program. How long it was
+  /// stopped an unsure clock cannot say: then nothing has grown older. After not_before.
+  void resume_held(HeldMs held, WallMs wall) {
+    const WallMs now = wall_ms();
+    held_ = held + (now > wall ? now - wall : 0);
+    held_at_ = system_.monotonic();
+  }
 
  private:
-  WallMs floor_ms() const {
-    const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(system_.monotonic() - floor_at_);
-    return floor_ == 0 ? 0 : floor_ + static_cast<WallMs>(since.count());
+  std::uint64_t since(Monotonic then) const {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(system_.monotonic() - then).count());
   }
+  WallMs floor_ms() const { return floor_ == 0 ? 0 : floor_ + since(floor_at_); }
+
   const Clock& system_;
   WallMs floor_ = 0;
   Monotonic floor_at_{};
+  HeldMs held_;
+  Monotonic held_at_;
 };
 
 /// A hybrid logical time: 48 bits of wall-clock milliseconds, then a 16-bit counter. Ordered as a number.

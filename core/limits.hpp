@@ -71,7 +71,6 @@ inline constexpr std::size_t channel_cache_bytes_max = 1 << 20;  ///< newest bat
 inline constexpr std::size_t shares_per_handle_max = 100;        ///< so that a catalogue fits one DHT value (64 KiB)
 inline constexpr std::size_t filters_for_others_max = 64;  ///< that a member may ask us to carry, a handle and link
 inline constexpr auto carry_time = std::chrono::hours(1);  ///< what nobody here reads any more stays for others so long
-inline constexpr std::size_t early_values_max = 1000;      ///< retained values whose writers' clocks are ahead
 inline constexpr auto tombstone_age_max = std::chrono::hours(30 * 24);
 
 // Wills across homes ----------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ bool read_properties(PackReader& in, Properties& properties, const std::function
   return ok && in.ok();
 }
 
-Bytes encode_stored(const Message& message, Monotonic now, WallMs wall_now) {
+Bytes encode_stored(const Message& message, Monotonic now, HeldMs held_now) {
   Bytes out;
   out.reserve(message.topic.size() + message.payload.size() + 32);
   PackWriter to(out);
@@ -100,11 +100,11 @@ Bytes encode_stored(const Message& message, Monotonic now, WallMs wall_now) {
   to.uint(static_cast<std::uint64_t>(message.qos) | (message.retain ? 4 : 0));
   to.bin(message.payload);
   write_properties(to, message.properties, message.seconds_left(now));
-  to.uint(wall_now);
+  to.uint(held_now);
   return out;
 }
 
-std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, WallMs wall_now) {
+std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, HeldMs held_now) {
   auto out = std::make_shared<Message>();
   PackReader in(bytes, properties_values_max + 8);
   in.array_of(6);
@@ -113,14 +113,13 @@ std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, WallMs wal
   const auto flags = in.uint(7);
   out->payload = to_bytes(in.bin(limits::packet_bytes_max));
   const bool good = read_properties(in, out->properties);
-  const WallMs saved = in.uint();
+  const HeldMs saved = in.uint();
   if (!known || !good || !in.done() || (flags & 3) == 3 || !check_topic(out->topic)) return nullptr;
   out->qos = static_cast<Qos>(flags & 3);
   out->retain = (flags & 4) != 0;
   out->received = now;
   if (auto& left = out->properties.expiry_seconds) {
-    // A clock that was set back meanwhile has no say: then nothing is taken off.
-    const std::uint64_t held = wall_now > saved ? (wall_now - saved) / 1000 : 0;
+    const std::uint64_t held = held_now > saved ? (held_now - saved) / 1000 : 0;
     *left = held >= *left ? 0 : *left - static_cast<std::uint32_t>(held);
   }
   return out;

@@ -63,8 +63,8 @@ extern const std::size_t properties_values_max;
 
 /// A message as stored in queues and in the retained table: never leaves this machine (docs/protocol.md, "Stored
 /// message").
-Bytes encode_stored(const Message& message, Monotonic now, WallMs wall_now);
+Bytes encode_stored(const Message& message, Monotonic now, HeldMs held_now);
 /// nullptr if malformed. Time spent on disk counts towards expiry: what is left of it is counted from `now`.
-std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, WallMs wall_now);
+std::shared_ptr<Message> decode_stored(ByteView bytes, Monotonic now, HeldMs held_now);
 
 }  // namespace diot

@@ -41,13 +41,13 @@ Bytes early_key(WallMs at, std::string_view topic) {
 }
 
 /// msgpack [1, stored message (bin) or nil, time, writer, incarnation number, its random half, seq, channel, proof].
-Bytes encode_row(const RetainedValue& value, Monotonic now, WallMs wall_now) {
+Bytes encode_row(const RetainedValue& value, Monotonic now, HeldMs held_now) {
   Bytes out;
   PackWriter to(out);
   to.array(9);
   to.uint(row_version);
   if (value.message)
-    to.bin(encode_stored(*value.message, now, wall_now));
+    to.bin(encode_stored(*value.message, now, held_now));
   else
     to.nil();
   to.uint(value.stamp.time);
@@ -60,14 +60,14 @@ Bytes encode_row(const RetainedValue& value, Monotonic now, WallMs wall_now) {
   return out;
 }
 
-std::optional<RetainedValue> decode_row(ByteView bytes, std::string_view topic, Monotonic now, WallMs wall_now) {
+std::optional<RetainedValue> decode_row(ByteView bytes, std::string_view topic, Monotonic now, HeldMs held_now) {
   constexpr std::size_t bytes_max = 2 * limits::batch_body_bytes_max;
   RetainedValue out;
   PackReader in(bytes);
   in.array_of(9);
   const bool known = in.uint() == row_version;
   if (!in.nil()) {
-    out.message = decode_stored(in.bin(bytes_max), now, wall_now);
+    out.message = decode_stored(in.bin(bytes_max), now, held_now);
     if (!out.message || out.message->topic != topic) return std::nullopt;
   }
   out.stamp.time = in.uint();
@@ -162,7 +162,7 @@ struct Retained::Impl {
     if (const auto expiry = expiry_of(entry.value)) expiries.erase({*expiry, &entry});
   }
   void write_row(Entry& entry) {
-    store.put(Table::retained, as_bytes(entry.topic), encode_row(entry.value, clock.monotonic(), clock.wall_ms()));
+    store.put(Table::retained, as_bytes(entry.topic), encode_row(entry.value, clock.monotonic(), clock.held_ms()));
     entry.value.ticket = store.open_ticket();
   }
   void erase(const Entry& entry) {
@@ -213,7 +213,7 @@ Retained::~Retained() = default;
 
 Result<void> Retained::load() {
   const auto now = impl_->clock.monotonic();
-  const auto wall_now = impl_->clock.wall_ms();
+  const auto held_now = impl_->clock.held_ms();
   const auto damaged = [this](ByteView key) {
     ++impl_->damaged_rows;
     impl_->store.erase(Table::retained, key);
@@ -225,14 +225,14 @@ Result<void> Retained::load() {
         if (!key.empty() && key.front() == will_prefix) return true;
         if (!key.empty() && key.front() == veil_prefix) {
           const auto channel = ChannelId::from(bytes.first(std::min(bytes.size(), ChannelId::size)));
-          const auto message = channel ? decode_stored(bytes.subspan(ChannelId::size), now, wall_now) : nullptr;
+          const auto message = channel ? decode_stored(bytes.subspan(ChannelId::size), now, held_now) : nullptr;
           if (!message || message->topic != as_text(key.subspan(1))) return damaged(key), true;
           impl_->veils[message->topic] = {message, {}, *channel, {}, 0};
           return true;
         }
         ByteReader in(key.subspan(is_early ? 1 : 0));
         const WallMs at = is_early ? in.u64() : 0;
-        auto value = decode_row(bytes, as_text(in.rest()), now, wall_now);
+        auto value = decode_row(bytes, as_text(in.rest()), now, held_now);
         if (!value) return damaged(key), true;
         if (is_early) {
           impl_->add_early(at, as_text(in.rest()), std::move(*value));  // an older version kept more of a topic
@@ -278,7 +278,7 @@ bool Retained::set_at(WallMs at, std::string_view topic, RetainedValue value) {
   if (use().count - (replaces ? 1 : 0) >= limits::retained_count_max ||
       impl_->bytes - freed + bytes_of(value) > limits::retained_bytes_max)
     return false;
-  Bytes row = encode_row(value, impl_->clock.monotonic(), impl_->clock.wall_ms());
+  Bytes row = encode_row(value, impl_->clock.monotonic(), impl_->clock.held_ms());
   impl_->add_early(at, topic, std::move(value));
   impl_->store.put(Table::retained, early_key(at, topic), std::move(row));
   return true;
@@ -286,7 +286,7 @@ bool Retained::set_at(WallMs at, std::string_view topic, RetainedValue value) {
 
 void Retained::veil(const MessagePtr& message, const ChannelId& channel) {
   Bytes row = to_bytes(channel.view());
-  append(row, encode_stored(*message, impl_->clock.monotonic(), impl_->clock.wall_ms()));
+  append(row, encode_stored(*message, impl_->clock.monotonic(), impl_->clock.held_ms()));
   impl_->store.put(Table::retained, veil_key(message->topic), std::move(row));
   impl_->veils.insert_or_assign(message->topic, RetainedValue{message, {}, channel, {}, impl_->store.open_ticket()});
 }

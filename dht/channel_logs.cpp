@@ -21,6 +21,37 @@ bool says_presence(ByteView wire) {
   return records && signal_of(records->front()) == Signal::presence;
 }
 
+// Table::log: u64 when it was signed, in the time that this home holds things ‖ batch. (The batch alone, which begins with
+// its version, 1: by a program that took its header's time for that.)
+Bytes log_row(HeldMs since, ByteView wire) {
+  Bytes row;
+  ByteWriter out(row);
+  out.u64(since);
+  out.raw(wire);
+  return row;
+}
+struct LogRow {
+  HeldMs since = 0;
+  ByteView wire;
+  Result<BatchView> batch;
+};
+LogRow read_log_row(ByteView row) {
+  ByteReader in(row);
+  const bool dated = !row.empty() && row.front() == 0;
+  const HeldMs since = dated ? in.u64() : 0;
+  LogRow out{since, in.rest(), BatchView::parse(in.rest())};
+  if (!dated && out.batch) out.since = wall_of(out.batch->header.time);
+  return out;
+}
+
+/// What has passed of the time that the value may be shown: the rest is what it has here. Of others nobody asks it.
+std::uint32_t age_of(const RetainedValue& value, Monotonic now) {
+  const auto left = value.message->seconds_left(now);
+  const auto proven = left ? read_proof(value.proof) : tl::unexpected(Error{});
+  const auto all = proven ? proven->record.properties.expiry_seconds : std::nullopt;
+  return all && *all > *left ? *all - *left : 0;
+}
+
 /// A topic in its owner's names.
 std::string_view local_part(std::string_view topic) {
   const auto parts = parts_of(topic);
@@ -137,11 +168,14 @@ void ChannelLogs::wait_for_disk(const ChannelId& id, const NodeId& writer, const
   });
 }
 
-void ChannelLogs::append(const ChannelId& id, const BatchView& batch, Bytes wire, std::optional<LinkId> from) {
+void ChannelLogs::append(const ChannelId& id, const BatchView& batch, Bytes wire, std::uint32_t age_seconds,
+                         std::optional<LinkId> from) {
   const BatchHeader& header = batch.header;
   Channel& channel = channels_.at(id);
   Log& log = channel.logs[header.writer];
-  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq), wire);
+  const HeldMs since = context_.since(age_seconds);
+  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq),
+                     log_row(since, wire));
   const Cursor end = advanced(header, batch.header_hash);
   if (from)
     if (const auto member = channel.members.find(*from); member != channel.members.end()) {
@@ -151,7 +185,7 @@ void ChannelLogs::append(const ChannelId& id, const BatchView& batch, Bytes wire
   log.end = {end, to_bytes(batch.header_bytes), header.time};
   log.bytes += wire.size();
   log.recent_bytes += wire.size();
-  log.recent.push_back({header, batch.header_hash, std::move(wire)});
+  log.recent.push_back({header, batch.header_hash, std::move(wire), since});
   while (log.recent_bytes > limits::channel_cache_bytes_max && log.recent.size() > 1) {
     log.recent_bytes -= log.recent.front().wire.size();
     log.recent.pop_front();
@@ -162,11 +196,12 @@ void ChannelLogs::append(const ChannelId& id, const BatchView& batch, Bytes wire
     for (auto& [link, member] : channel.members) pump(id, channel, link, member);
 }
 
-void ChannelLogs::restore(const ChannelId& id, const BatchView& batch, Bytes wire) {
+void ChannelLogs::restore(const ChannelId& id, const BatchView& batch, Bytes wire, std::uint32_t age_seconds) {
   const BatchHeader& header = batch.header;
   Log& held = log(id, header.writer);
   held.bytes += wire.size();
-  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq), std::move(wire));
+  context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq),
+                     log_row(context_.since(age_seconds), wire));
   save_end(id, header.writer, held);
 }
 
@@ -201,7 +236,8 @@ std::optional<Bytes> ChannelLogs::find(const ChannelId& id, const NodeId& writer
       return at->wire;
   }
   auto row = context_.store.get(Table::log, log_key(id, writer, incarnation, first_seq));
-  return row ? std::move(*row) : std::nullopt;
+  if (!row || !*row) return std::nullopt;
+  return to_bytes(read_log_row(**row).wire);
 }
 
 bool ChannelLogs::copies_complete(const ChannelId& id, const std::vector<std::string>& filters) const {
@@ -382,10 +418,10 @@ ChannelLogs::Topics ChannelLogs::topics_of(const BatchView& batch) {
   return out;
 }
 
-void ChannelLogs::send_batch(LinkId link, const BatchHeader& header, ByteView wire, bool whole) {
-  context_.links->send(link, FrameType::batch,
-                       {wire::encode_batch_prefix(context_.age_seconds(header.time)),
-                        whole ? wire : wire.first(BatchHeader::wire_bytes)});
+void ChannelLogs::send_batch(LinkId link, HeldMs since, ByteView wire, bool whole) {
+  context_.links->send(
+      link, FrameType::batch,
+      {wire::encode_batch_prefix(context_.age_seconds(since)), whole ? wire : wire.first(BatchHeader::wire_bytes)});
 }
 
 void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to,
@@ -409,7 +445,7 @@ bool ChannelLogs::send_from_memory(const NodeId& writer, Log& log, LinkId link, 
     const auto batch = BatchView::parse(at->wire);
     at->topics = batch ? topics_of(*batch) : Topics{};
   }
-  send_batch(link, at->header, at->wire, member.filters.empty() || at->topics->concern(member.filters));
+  send_batch(link, at->since, at->wire, member.filters.empty() || at->topics->concern(member.filters));
   position = advanced(at->header, at->hash);
   return true;
 }
@@ -425,12 +461,12 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
   bool damaged = false;
   auto scanned = context_.store.scan(
       Table::log, log_key(id, writer, position.incarnation, position.seq + 1), after_prefix(log_prefix(id, writer)),
-      [&](ByteView, ByteView wire) {
-        const auto batch = BatchView::parse(wire);
+      [&](ByteView, ByteView row) {
+        const auto [since, wire, batch] = read_log_row(row);
         if (!batch) return true;  // reported by the checksum already; the next row shows the gap
         if (judge(position, batch->header) != Step::next)
           send_gap(link, id, writer, {before(batch->header), {}, 0}, batch->header_bytes);
-        send_batch(link, batch->header, wire, member.filters.empty() || topics_of(*batch).concern(member.filters));
+        send_batch(link, since, wire, member.filters.empty() || topics_of(*batch).concern(member.filters));
         position = advanced(batch->header, batch->header_hash);
         sent += wire.size();
         return sent < disk_read_bytes && is_behind(position, head);
@@ -479,7 +515,7 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
       if (!value || !value->message || value->channel != id) continue;
       if (!may_leave(value->stamp.writer, value->ticket, value->stamp.incarnation)) continue;
-      values.values.push_back({context_.age_seconds(value->stamp.time), value->proof});
+      values.values.push_back({age_of(*value, context_.clock.monotonic()), value->proof});
       bytes += value->proof.size();
     }
     for (; !member.wills.empty() && bytes < snapshot_frame_bytes; member.wills.pop_back()) {
@@ -555,9 +591,9 @@ void ChannelLogs::prune(const ChannelId& id, const NodeId& writer, Log& log, std
   std::vector<Bytes> old;
   std::uint64_t freed = 0;
   const Bytes prefix = log_prefix(id, writer);
-  auto scanned = context_.store.scan(Table::log, prefix, after_prefix(prefix), [&](ByteView key, ByteView wire) {
-    const auto batch = BatchView::parse(wire);
-    const bool too_old = batch && context_.age_seconds(batch->header.time) > age_max;
+  auto scanned = context_.store.scan(Table::log, prefix, after_prefix(prefix), [&](ByteView key, ByteView row) {
+    const auto [since, wire, batch] = read_log_row(row);
+    const bool too_old = batch && context_.age_seconds(since) > age_max;
     if (!too_old && log.bytes - std::min(freed, log.bytes) <= bytes_max) return false;
     old.push_back(to_bytes(key));
     freed += wire.size();

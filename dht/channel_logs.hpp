@@ -62,10 +62,12 @@ class ChannelLogs {
   const LogEnd* end(const ChannelId& id, const NodeId& writer) const;
   std::vector<NodeId> writers(const ChannelId& id) const;
   /// Keeps a batch that follows the log's end (the caller judged and verified it), in the open transaction. Members get
-  /// it: one of this node's own once it is on disk, others at once. `from` is a member that has it already.
-  void append(const ChannelId& id, const BatchView& batch, Bytes wire, std::optional<LinkId> from = {});
+  /// it: one of this node's own once it is on disk, others at once. `age_seconds`: since it was signed, as whoever sent it
+  /// says. `from` is a member that has it already.
+  void append(const ChannelId& id, const BatchView& batch, Bytes wire, std::uint32_t age_seconds,
+              std::optional<LinkId> from = {});
   /// Keeps a batch from before the log's end whose row is not here: damaged, or of a life that a backup lacked.
-  void restore(const ChannelId& id, const BatchView& batch, Bytes wire);
+  void restore(const ChannelId& id, const BatchView& batch, Bytes wire, std::uint32_t age_seconds);
   /// Moves a log's end without batches: where a reader starts, or across what nobody has.
   void jump(const ChannelId& id, const NodeId& writer, LogEnd end);
   /// The held batch that begins at `first_seq`, if it is here.
@@ -114,6 +116,7 @@ class ChannelLogs {
     BatchHeader header;
     Hash hash;
     Bytes wire;
+    HeldMs since = 0;                   ///< when it was signed
     std::optional<Topics> topics = {};  ///< once somebody asks
   };
   struct Log {
@@ -153,7 +156,7 @@ class ChannelLogs {
   bool send_from_memory(const NodeId& writer, Log& log, LinkId link, Member& member);
   bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Member& member);
   /// `whole`: with the body.
-  void send_batch(LinkId link, const BatchHeader& header, ByteView wire, bool whole);
+  void send_batch(LinkId link, HeldMs since, ByteView wire, bool whole);
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
   /// Whether what this node wrote in that transaction and life may leave in a snapshot.

@@ -53,10 +53,15 @@ struct OverlayContext {
     else
       counters.emplace(event, more);
   }
-  /// Whole seconds that we have held something signed at `time`; 0 if our clock is behind it.
-  std::uint32_t age_seconds(HybridTime time) const {
-    const WallMs now = clock.wall_ms(), then = wall_of(time);
-    return now <= then ? 0 : static_cast<std::uint32_t>(std::min<WallMs>((now - then) / 1000, 0xffffffff));
+  /// Whole seconds since `since`.
+  std::uint32_t age_seconds(HeldMs since) const {
+    const HeldMs now = clock.held_ms();
+    return now <= since ? 0 : static_cast<std::uint32_t>(std::min<HeldMs>((now - since) / 1000, 0xffffffff));
+  }
+  /// When that was, as time is held here: what came was so old then.
+  HeldMs since(std::uint32_t age_seconds) const {
+    const HeldMs now = clock.held_ms(), age = HeldMs{age_seconds} * 1000;
+    return now < age ? 0 : now - age;
   }
 };
 

@@ -358,7 +358,7 @@ void Overlay::on_batch(LinkId link, const wire::HeldBatch& held) {
   const auto batch = BatchView::parse(held.batch);
   if (!batch) return context_.count("malformed batches");
   if (batch->header.writer == context_.self())
-    own_.on_own_batch(link, *batch, held.batch);
+    own_.on_own_batch(link, *batch, held);
   else
     remote_.on_batch(link, *batch, held);
 }

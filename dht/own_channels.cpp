@@ -369,7 +369,7 @@ void OwnChannels::form_durable(const ChannelId& id, Channel& channel) {
   }
   channel.durable_records += header.count;
   ++channel.durable_batches;
-  logs_.append(id, *batch, std::move(wire));  // a view stays good: the bytes keep their place
+  logs_.append(id, *batch, std::move(wire), 0);  // a view stays good: the bytes keep their place
 }
 
 void OwnChannels::form_live(const ChannelId& id, Channel& channel) {
@@ -431,7 +431,7 @@ bool OwnChannels::on_own_position(LinkId link, const ChannelId& id, const wire::
   return false;
 }
 
-void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, ByteView wire) {
+void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held) {
   const BatchHeader& header = batch.header;
   const auto found = channels_.find(header.channel);
   const auto fetch =
@@ -445,13 +445,13 @@ void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, ByteView wir
   if (judge(channel.known, header) != Step::seen) {
     const LogEnd* end = logs_.end(header.channel, header.writer);
     if (!end || end->cursor == channel.known)
-      logs_.append(header.channel, batch, to_bytes(wire), link);
+      logs_.append(header.channel, batch, to_bytes(held.batch), held.age_seconds, link);
     else
-      logs_.restore(header.channel, batch, to_bytes(wire));
+      logs_.restore(header.channel, batch, to_bytes(held.batch), held.age_seconds);
     channel.known = advanced(header, batch.header_hash);
     context_.hybrid.resume(header.time);
     context_.count("own records fetched back", header.count);
-    take_back_retained(header.channel, batch);
+    take_back_retained(header.channel, batch, held.age_seconds);
   }
   if (is_behind(channel.known, fetch->second)) return;
   if (std::exchange(channel.lost_wills, false)) say_wills_again(header.channel, channel);
@@ -460,7 +460,7 @@ void OwnChannels::on_own_batch(LinkId link, const BatchView& batch, ByteView wir
 }
 
 /// The retained values among records of an earlier life, where they are the latest, and whether it had wills.
-void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch) {
+void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch, std::uint32_t age_seconds) {
   const auto records = batch.records();
   if (!records || !batch.header.has_root) return;
   for (std::uint32_t index = 0; index < records->size(); ++index) {
@@ -472,8 +472,7 @@ void OwnChannels::take_back_retained(const ChannelId& id, const BatchView& batch
     if (!share || share->channel != id) continue;
     MessagePtr message;
     if (record->kind == RecordKind::message) {
-      message =
-          message_from(*record, record->topic, context_.clock.monotonic(), context_.age_seconds(batch.header.time));
+      message = message_from(*record, record->topic, context_.clock.monotonic(), age_seconds);
       if (!message) continue;
     }
     const bool newer = context_.retained.set(record->topic, retained_from(batch, index, message));

@@ -64,7 +64,7 @@ class OwnChannels {
   /// A peer told how far it has one of our logs. True: it has more than we, in our present life (so this process was
   /// copied), or a later life than ours (a backup on a machine whose clock is behind): ours must end.
   bool on_own_position(LinkId link, const ChannelId& id, const wire::Position& position);
-  void on_own_batch(LinkId link, const BatchView& batch, ByteView wire);
+  void on_own_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held);
 
   struct ChannelStatus {
     std::string filter;
@@ -111,7 +111,7 @@ class OwnChannels {
   void say_cleared(std::uint64_t number, OwnWill& will);
   /// Says all of them again in the present life, and that of earlier ones no other stands.
   void say_wills_again(const ChannelId& id, Channel& channel);
-  void take_back_retained(const ChannelId& id, const BatchView& batch);
+  void take_back_retained(const ChannelId& id, const BatchView& batch, std::uint32_t age_seconds);
   Result<const HandleRecord*> may_change() const;
   Result<ShareRecord> find(const std::string& filter) const;
   Result<void> check_preset(Preset preset) const;

@@ -149,7 +149,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
       on_fork(header.channel, *channel, batch, same->header_bytes);
     } else if (!same && !batch.body.empty() && channel->mending.contains(header.writer) &&
                batch.verify(context_.network())) {
-      logs_.restore(header.channel, batch, to_bytes(held.batch));
+      logs_.restore(header.channel, batch, to_bytes(held.batch), held.age_seconds);
       context_.count("damaged batches fetched again");
     }
     return context_.count("batches seen before");
@@ -183,7 +183,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   }
   channel->durable_records += header.count;
   // In one transaction with what the broker queues for its sessions: both are of this turn.
-  logs_.append(header.channel, batch, to_bytes(held.batch), link);
+  logs_.append(header.channel, batch, to_bytes(held.batch), held.age_seconds, link);
   take_in(*channel, batch, held.age_seconds);
   context_.wills.heard(header.writer, context_.clock.monotonic());
   lift_veils();
@@ -366,7 +366,9 @@ bool RemoteChannels::set_retained(const std::string& topic, RetainedValue value)
 
 void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::optional<LinkId> from) {
   // Else a writer whose clock is ahead, or who lies, could not be overwritten by anybody until then.
-  if (const WallMs at = wall_of(value.stamp.time); at > context_.clock.wall_ms() + retained_ahead_ms_max) {
+  // A clock that is known to be behind has no say.
+  const WallMs at = wall_of(value.stamp.time);
+  if (context_.clock.sure() && at > context_.clock.wall_ms() + retained_ahead_ms_max) {
     context_.count("retained values ahead of their time");
     if (within_quota(context_, retained_of(value.channel), {1, bytes_of(value)}) &&
         !context_.retained.set_at(at, topic, std::move(value)))

@@ -35,12 +35,15 @@ class TestClock final : public Clock {
  public:
   Monotonic monotonic() const override { return now; }
   WallMs wall_ms() const override { return wall; }
+  HeldMs held_ms() const override { return held; }
   void advance(std::chrono::milliseconds by) {
     now += by;
     wall += static_cast<WallMs>(by.count());
+    held += static_cast<HeldMs>(by.count());
   }
   Monotonic now{std::chrono::hours(1)};
   WallMs wall = 1'800'000'000'000;
+  HeldMs held = wall;
 };
 
 class TestRandom final : public Random {

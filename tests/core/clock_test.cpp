@@ -52,6 +52,34 @@ TEST(HomeClock, FollowsASystemThatIsSetBackToTheRightTime) {
   EXPECT_EQ(clock.wall_ms(), year_2026 + 3'600'000);
 }
 
+TEST(HomeClock, HoldsThingsAsLongWhateverIsDoneToTheWallClock) {
+  FakeClock system;
+  system.now_ms = year_2026;
+  HomeClock clock(system);
+  const auto before = clock.held_ms();
+  system.pass(10'000);
+  system.now_ms += 20ull * 24 * 3'600'000;
+  EXPECT_EQ(clock.held_ms(), before + 10'000);
+  system.now_ms -= 30ull * 24 * 3'600'000;
+  system.pass(5'000);
+  EXPECT_EQ(clock.held_ms(), before + 15'000);
+}
+
+TEST(HomeClock, HoldsThingsAlsoWhileTheProgramIsStopped) {
+  FakeClock system;
+  system.now_ms = year_2026;
+  const auto held_after_a_stop = [&](WallMs stopped_at) {
+    HomeClock clock(system);
+    clock.not_before(stopped_at);
+    clock.resume_held(1'000'000, stopped_at);
+    system.pass(500);
+    return clock.held_ms();
+  };
+  EXPECT_EQ(held_after_a_stop(year_2026 - 7'000), 1'007'500u);
+  system.now_ms = year_2026;
+  EXPECT_EQ(held_after_a_stop(year_2026 + 3'600'000), 1'000'500u) << "a clock that is behind cannot say how long";
+}
+
 TEST(HybridClock, RisesWhateverTheWallClockDoes) {
   FakeClock system;
   system.now_ms = year_2026;

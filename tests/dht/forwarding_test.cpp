@@ -526,6 +526,78 @@ TEST(ForwardingOnDisk, AHomeThatWasAwayGetsAllThatIsHeldStillInOrderAndTheRestCo
 
 // Clocks -------------------------------------------------------------------------------------------------------
 
+TEST_F(Forwarding, MessagesExpireByTheTimeTheyWereHeldWhateverTheClocksSay) {
+  alice.clock->ahead_ms = -WallMs{3'600'000};  // hers is an hour behind bob's, and carol's two days ahead
+  carol.clock->ahead_ms = 48 * 3'600'000;
+  bob.overlay->add_demand("@alice/sensors/#", true);
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  settle();
+  const auto publish_for_a_minute = [&](const std::string& payload) {
+    auto message = std::make_shared<Message>();
+    message->topic = "sensors/n";
+    message->payload = to_bytes(payload);
+    message->qos = Qos::at_least_once;
+    message->retain = true;
+    message->properties.expiry_seconds = 60;
+    message->received = world.clock.monotonic();
+    alice.overlay->publish(message);
+    alice.turn.touch();
+    world.run();
+  };
+  publish_for_a_minute("at once");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n at once"));
+  world.kill(carol);
+  publish_for_a_minute("held");
+  world.kill(bob);  // from his disk then
+  world.start(bob);
+  bob.overlay->add_demand("@alice/sensors/#", true);
+  world.pass(20s);
+  bob.clock->ahead_ms = 24 * 3'600'000;  // a time server was reached
+  dave.overlay->add_demand("@alice/sensors/#", false);
+  world.start(carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n held"));
+  for (Home* reader : {&carol, &dave}) {
+    const RetainedValue* value = reader->retained->find("@alice/sensors/n");
+    ASSERT_TRUE(value && value->message) << reader->handle;
+    EXPECT_NEAR(*value->message->seconds_left(world.clock.monotonic()), 32, 10) << reader->handle;
+  }
+  world.kill(carol);
+  world.pass(60s);
+  world.start(carol);
+  settle();
+  EXPECT_THAT(take(carol), IsEmpty());
+  for (Home* reader : {&carol, &dave})
+    reader->retained->match("@alice/#", [&](const std::string& topic, const RetainedValue&) {
+      ADD_FAILURE() << topic << " is over at " << reader->handle;
+    });
+}
+
+TEST_F(Forwarding, LogsAreKeptAsLongWhenAClockLearnsTheDate) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  world.subscribe_durably(carol, "@alice/sensors/#");
+  settle();
+  world.kill(carol);
+  publish("1");
+  for (Home* holder : {&alice, &bob}) holder->clock->ahead_ms = 20ull * 24 * 3'600'000;
+  world.pass(120s);  // retention looks once a minute
+  world.kill(bob);   // who has it in memory, too
+  world.start(bob);
+  world.start(carol);
+  settle();
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
+}
+
+TEST_F(Forwarding, AReaderThatDoesNotKnowTheDateYetShowsRetainedValues) {
+  bob.clock->ahead_ms = -WallMs{20} * 365 * 24 * 3'600'000;
+  bob.clock->is_sure = false;
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  publish("now", true);
+  ASSERT_NE(bob.retained->find("@alice/sensors/n"), nullptr);
+  EXPECT_EQ(as_text(bob.retained->find("@alice/sensors/n")->message->payload), "now");
+}
+
 TEST_F(Forwarding, RetainsNothingAheadOfItsTime) {
   bob.overlay->add_demand("@alice/sensors/#", false);
   settle();

@@ -33,7 +33,10 @@ class SkewedClock final : public Clock {
   explicit SkewedClock(const Clock& world) : world_(world) {}
   Monotonic monotonic() const override { return world_.monotonic(); }
   WallMs wall_ms() const override { return world_.wall_ms() + ahead_ms; }
-  WallMs ahead_ms = 0;
+  HeldMs held_ms() const override { return world_.held_ms(); }
+  bool sure() const override { return is_sure; }
+  WallMs ahead_ms = 0;  ///< two's complement: behind
+  bool is_sure = true;
 
  private:
   const Clock& world_;

@@ -40,8 +40,9 @@ def note_fork(node, handle):
         return out.raw
 
     with contextlib.closing(sqlite3.connect(f"{node.home}/diot.db")) as store:
-        log_key, batch = store.execute("SELECT key, value FROM log").fetchone()
-        key, value = b"fork/" + log_key[:64], 2 * batch[:276] + handle.encode()
+        log_key, row = store.execute("SELECT key, value FROM log").fetchone()
+        header = row[8:8 + 276]  # behind when it was signed
+        key, value = b"fork/" + log_key[:64], 2 * header + handle.encode()
         checksum = hashed(value, hashed(key, b"diot row" + bytes(8)) + bytes(8))
         store.execute("INSERT INTO meta(key, value, checksum) VALUES(?, ?, ?)",
                       (key, value, int.from_bytes(checksum, "big", signed=True)))

@@ -1,5 +1,6 @@
 #include "tools/app/node_core.hpp"
 
+#include <cstdlib>
 #include <utility>
 
 #include "core/ledger/storage.hpp"
@@ -9,7 +10,9 @@ namespace diot {
 namespace {
 
 constexpr auto time_row_interval = std::chrono::minutes(5);  // a row a write: flash wears
+constexpr std::int64_t step_ms_min = 1000;                   // less is drift
 
+/// u64 wall clock (ms) ‖ u64 time held (ms; absent: the same).
 Bytes meta_time() { return to_bytes("time"); }
 
 }  // namespace
@@ -49,10 +52,29 @@ Result<void> NodeCore::open() {
 Result<void> NodeCore::set_clock() {
   auto stored = store_.get(Table::meta, meta_time());
   if (!stored) return tl::unexpected(stored.error());
-  if (*stored) clock_.not_before(ByteReader(**stored).u64());
+  ByteReader in(*stored ? ByteView(**stored) : ByteView());
+  const WallMs wall = in.u64();
+  const HeldMs held = in.u64();
+  if (*stored) clock_.not_before(wall);
   clock_.not_before(ledger_->head_time());
   clock_.not_before(config_.built);
+  if (*stored) clock_.resume_held(in.ok() ? held : wall, wall);
   return {};
+}
+
+/// Soon where the wall clock was set, or the next life would take the step for a time of rest.
+void NodeCore::keep_time() {
+  if (!clock_.sure()) clock_.not_before(ledger_->head_time());
+  const std::uint64_t offset = clock_.wall_ms() - clock_.held_ms();
+  const bool stepped = std::abs(static_cast<std::int64_t>(offset - kept_offset_)) >= step_ms_min;
+  if (!stepped && clock_.monotonic() < next_time_row_) return;
+  next_time_row_ = clock_.monotonic() + time_row_interval;
+  kept_offset_ = offset;
+  Bytes row;
+  ByteWriter out(row);
+  out.u64(clock_.wall_ms());
+  out.u64(clock_.held_ms());
+  store_.put(Table::meta, meta_time(), std::move(row));
 }
 
 /// The network's; its founder makes it at the first start.
@@ -96,12 +118,7 @@ void NodeCore::tick() {
   overlay_->tick();
   broker_->publish_notification("$SYS/broker/ledger/forks", std::to_string(overlay_->ledger_sync().forks().size()));
   retained_->tick();
-  if (clock_.monotonic() >= next_time_row_) {
-    next_time_row_ = clock_.monotonic() + time_row_interval;
-    Bytes now;
-    ByteWriter(now).u64(clock_.wall_ms());
-    store_.put(Table::meta, meta_time(), std::move(now));
-  }
+  keep_time();
   turn_.touch();
 }
 

@@ -62,6 +62,7 @@ class NodeCore {
  private:
   Result<DhtKey> stored_dht_key();
   Result<void> set_clock();
+  void keep_time();
 
   NodeCoreConfig config_;
   const KeyPair& node_;
@@ -69,6 +70,7 @@ class NodeCore {
   Turn& turn_;
   HomeClock clock_;
   Monotonic next_time_row_{};
+  std::uint64_t kept_offset_ = 0;  ///< of the wall clock from the time held, in the row
   Random& random_;
   DhtKey dht_key_;
   AllowEverybody everybody_;
