@@ -78,6 +78,9 @@ class FullDisk(unittest.TestCase):
         alice.start()
         keeper = ["mosquitto_sub", "-p", str(alice.mqtt_port), "-i", "keeper", "-c", "-q", "1", "-t", "work/#"]
         harness.run(*keeper, "-E")
+        harness.run("mosquitto_sub", "-p", str(alice.mqtt_port), "-i", "goer", "-c", "-q", "1", "-t", "work/#", "-E")
+        reserve = f"{alice.home}/diot.db.reserve"
+        self.assertTrue(os.path.exists(reserve))
         publisher = Publisher(alice.mqtt_port)
         payload, kept, answer = b"y" * 10_000, 0, 0
         while answer == 0:
@@ -86,6 +89,14 @@ class FullDisk(unittest.TestCase):
             self.assertLess(kept, DISK_MIB * 200, "the disk is never full")
         self.assertEqual(answer, 0x97)
         self.assertGreater(kept, 500)
+        self.assertFalse(os.path.exists(reserve), "given up, so that what is under way finishes")
+        # The ledger goes on, and so does the end of a session, which makes room.
+        alice.diot("handle", "update", "--person", "mum=" + 31 * "00" + "01")
+        self.assertEqual(alice.json("ledger", "verify")["height"], 2)
+        sessions = lambda: alice.json("status")["sessions"]
+        before = sessions()
+        harness.run("mosquitto_sub", "-p", str(alice.mqtt_port), "-i", "goer", "-q", "1", "-t", "other", "-E")
+        harness.wait_until(lambda: sessions() == before - 1, what="the end of a session")
         # What needs no disk goes on.
         listener = subprocess.Popen(["mosquitto_sub", "-p", str(alice.mqtt_port), "-t", "plain", "-C", "1"],
                                     stdout=subprocess.PIPE, text=True)
@@ -97,6 +108,7 @@ class FullDisk(unittest.TestCase):
         os.unlink(filler)
         harness.wait_until(lambda: publisher.publish("work/n", b"%06d" % kept + payload) == 0, what="room on the disk")
         kept += 1
+        harness.wait_until(lambda: os.path.exists(reserve), what="the reserve to be taken again")
         publisher.close()
         alice.kill()
         alice.start()
