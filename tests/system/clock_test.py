@@ -47,7 +47,7 @@ class Clocks(unittest.TestCase):
             alice.publish("work/n", "an hour", *for_an_hour)
             alice.publish("work/kept", "an hour", "-r", *for_an_hour)
             self.set_clock(WEEKS_H)
-            harness.wait_until(lambda: self.kept_time(alice) > WEEKS_H - 1, what="the step to be noted")
+            harness.wait_until(lambda: (self.kept_time(alice) or 0) > WEEKS_H - 1, what="the step to be noted")
             # From memory, from disk, and after a crash.
             got = lambda *of: harness.run("mosquitto_sub", "-p", str(alice.mqtt_port), "-C", "1", *of).strip()
             self.assertEqual(got("-t", "work/kept"), "an hour")
