@@ -8,6 +8,24 @@
 
 namespace diot {
 
+void ledger_codec::write_history(PackWriter& out, const BlockHeader& header) {
+  out.uint(header.height);
+  out.uint(header.time);
+  out.bin(header.previous);
+  out.uint(header.entries);
+  out.bin(header.log_root);
+  out.bin(header.map_root);
+}
+
+void ledger_codec::read_history(PackReader& in, BlockHeader& out) {
+  out.height = in.uint();
+  out.time = in.uint(limits::wall_ms_max);
+  out.previous = in.id<Hash>();
+  out.entries = in.uint();
+  out.log_root = in.id<Hash>();
+  out.map_root = in.id<Hash>();
+}
+
 Bytes encode_block_header(const BlockHeader& header) {
   Bytes bytes;
   PackWriter out(bytes);
@@ -16,12 +34,7 @@ Bytes encode_block_header(const BlockHeader& header) {
   out.uint(suite_1);
   out.uint(header.rules_version);
   out.bin(header.network);
-  out.uint(header.height);
-  out.uint(header.time);
-  out.bin(header.previous);
-  out.uint(header.entries);
-  out.bin(header.log_root);
-  out.bin(header.map_root);
+  ledger_codec::write_history(out, header);
   out.bin(header.witnesses);
   out.bin(header.next_witnesses);
   return bytes;
@@ -89,12 +102,7 @@ Result<BlockHeader> decode_block_header(ByteView bytes) {
   if (auto known = ledger_codec::check_version(in, "a block"); !known) return tl::unexpected(known.error());
   out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
   out.network = in.id<NetworkId>();
-  out.height = in.uint();
-  out.time = in.uint(limits::wall_ms_max);
-  out.previous = in.id<Hash>();
-  out.entries = in.uint();
-  out.log_root = in.id<Hash>();
-  out.map_root = in.id<Hash>();
+  ledger_codec::read_history(in, out);
   out.witnesses = in.id<Hash>();
   out.next_witnesses = in.id<Hash>();
   if (!in.done()) return fail(Errc::invalid, "malformed block: its header is not in the form of one");

@@ -10,6 +10,10 @@
 #include "core/msgpack.hpp"
 #include "core/share.hpp"
 
+namespace diot {
+struct BlockHeader;
+}
+
 namespace diot::ledger_codec {
 
 void write_nodes(PackWriter& out, const NodeRoles& nodes);
@@ -38,6 +42,10 @@ inline Checkpoint read_checkpoint(PackReader& in) {
   out.block = in.id<Hash>();
   return out;
 }
+
+/// What a block's header says between its network and its witnesses: height, time, previous, entries, log root, map root.
+void write_history(PackWriter& out, const BlockHeader& header);
+void read_history(PackReader& in, BlockHeader& out);
 
 /// A round of the agreement, or none: 0 is none, 1 is round 0.
 inline void write_round(PackWriter& out, const std::optional<std::uint32_t>& round) {

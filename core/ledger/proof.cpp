@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/crypto.hpp"
+#include "core/ledger/codec.hpp"
 #include "core/ledger/genesis.hpp"
 #include "core/ledger/limits.hpp"
 #include "core/msgpack.hpp"
@@ -51,12 +52,7 @@ static void write_header(PackWriter& out, ByteView bytes, Witnesses witnesses) {
   const auto header = decode_block_header(bytes);
   expect(header.has_value(), "a proof is made of headers");
   out.uint(header->rules_version);
-  out.uint(header->height);
-  out.uint(header->time);
-  out.bin(header->previous);
-  out.uint(header->entries);
-  out.bin(header->log_root);
-  out.bin(header->map_root);
+  ledger_codec::write_history(out, *header);
   if (witnesses == Witnesses::told) out.bin(header->witnesses);
   out.bin(header->next_witnesses);
 }
@@ -64,12 +60,7 @@ static Bytes read_header(PackReader& in, const NetworkId& network, const std::op
   BlockHeader out;
   out.network = network;
   out.rules_version = static_cast<std::uint32_t>(in.uint(0xffffffff));
-  out.height = in.uint();
-  out.time = in.uint(limits::wall_ms_max);
-  out.previous = in.id<Hash>();
-  out.entries = in.uint();
-  out.log_root = in.id<Hash>();
-  out.map_root = in.id<Hash>();
+  ledger_codec::read_history(in, out);
   out.witnesses = witnesses ? *witnesses : in.id<Hash>();
   out.next_witnesses = in.id<Hash>();
   return encode_block_header(out);

@@ -45,12 +45,10 @@ static std::string blame_text(const Fork& fork, const Ledger& ledger) {
   if (ledger.witnesses_at(fork.height()).members.size() == 1)
     return "The registrar signed both, or runs from an old backup, and is accused of it in the ledger.";
   if (fork.ours.block.round == fork.theirs.block.round)
-    return "More than a third of the witnesses signed both in one round, or run from old backups, and are accused of "
-           "it "
-           "in the ledger.";
+    return "More than a third of the witnesses signed both in one round, or run from old backups, and are accused "
+           "of it in the ledger.";
   return "More than a third of the witnesses lied, or run from old backups; as the two were decided in different "
-         "rounds, "
-         "their votes prove it of nobody by name.";
+         "rounds, their votes prove it of nobody by name.";
 }
 
 std::string fork_text(const Fork& fork, const Ledger& ledger) {
