@@ -203,6 +203,18 @@ void ChannelLogs::restore(const ChannelId& id, const BatchView& batch, Bytes wir
   context_.store.put(Table::log, log_key(id, header.writer, header.incarnation, header.first_seq),
                      log_row(context_.since(age_seconds), wire));
   save_end(id, header.writer, held);
+  // Who was told that it is not held here stands before it still, and gets it once it can be read back.
+  context_.store.when_durable([this, id, header] {
+    const auto channel = channels_.find(id);
+    if (channel == channels_.end()) return;
+    for (auto& [link, member] : channel->second.members) {
+      const auto place = member.lacks.find(header.writer);
+      if (place == member.lacks.end() || judge(place->second, header) != Step::next) continue;
+      member.positions[header.writer] = place->second;
+      member.lacks.erase(place);
+      pump(id, channel->second, link, member);
+    }
+  });
 }
 
 void ChannelLogs::jump(const ChannelId& id, const NodeId& writer, LogEnd end) {
@@ -331,11 +343,11 @@ void ChannelLogs::join(LinkId link, const NodeId& peer, const wire::ChannelJoin&
   member.number = join.number;
   member.snapshot_due = join.snapshot;
   member.filters = join.filters;
+  // Also of logs that have not come here yet.
+  for (const auto& told : join.positions) member.positions[told.writer] = told.cursor;
   for (const auto& [writer, log] : channel.logs) {
     const Cursor& head = servable(writer, log);
-    auto& position = member.positions[writer] = head;
-    for (const auto& told : join.positions)
-      if (told.writer == writer) position = told.cursor;
+    member.positions.try_emplace(writer, head);
     answer.positions.push_back({writer, head, head == log.end.cursor ? log.end.header : Bytes{}});
   }
   if (join.snapshot) open_snapshot(join.channel, member);
@@ -354,6 +366,7 @@ void ChannelLogs::resend(LinkId link, const wire::ChannelPosition& from) {
   const auto member = found->second.members.find(link);
   if (member == found->second.members.end()) return;
   member->second.positions[from.position.writer] = from.position.cursor;
+  member->second.lacks.erase(from.position.writer);
   pump(from.channel, found->second, link, member->second);
 }
 
@@ -424,9 +437,10 @@ void ChannelLogs::send_batch(LinkId link, HeldMs since, ByteView wire, bool whol
       {wire::encode_batch_prefix(context_.age_seconds(since)), whole ? wire : wire.first(BatchHeader::wire_bytes)});
 }
 
-void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to,
+void ChannelLogs::send_gap(LinkId link, const ChannelId& id, const NodeId& writer, Member& member, const LogEnd& to,
                            ByteView next_header) {
   context_.count("gaps told to readers");
+  member.lacks.try_emplace(writer, member.positions[writer]);
   context_.links->send(link, FrameType::range_gap,
                        {wire::encode_channel_gap({id, {writer, to.cursor, to.header}, next_header})});
 }
@@ -458,14 +472,16 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
   if (!is_behind(position, head)) return false;
   std::size_t sent = 0;
   const Cursor begin = position;
-  bool damaged = false;
+  bool damaged = false, lacks = false;
   auto scanned = context_.store.scan(
       Table::log, log_key(id, writer, position.incarnation, position.seq + 1), after_prefix(log_prefix(id, writer)),
       [&](ByteView, ByteView row) {
         const auto [since, wire, batch] = read_log_row(row);
         if (!batch) return true;  // reported by the checksum already; the next row shows the gap
-        if (judge(position, batch->header) != Step::next)
-          send_gap(link, id, writer, {before(batch->header), {}, 0}, batch->header_bytes);
+        if (judge(position, batch->header) != Step::next) {
+          lacks = true;
+          send_gap(link, id, writer, member, {before(batch->header), {}, 0}, batch->header_bytes);
+        }
         send_batch(link, since, wire, member.filters.empty() || topics_of(*batch).concern(member.filters));
         position = advanced(batch->header, batch->header_hash);
         sent += wire.size();
@@ -473,16 +489,15 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
       },
       [&](ByteView) { damaged = true; });
   if (!scanned) context_.count("log reads that failed");
-  if (damaged) {
-    context_.count("damaged batches on disk");
-    if (on_damage) on_damage(id, writer, begin);
-  }
+  if (damaged) context_.count("damaged batches on disk");
+  if (on_lack && (damaged || lacks)) on_lack(id, writer, damaged ? begin : member.lacks.at(writer));
   if (sent > 0) return true;
   // Nothing is held between the reader's place and the end on disk (retention, a jump, or a disk that failed).
   const bool at_end = head == log.end.cursor;
   if (!at_end) return false;  // the end's header is that of a batch which is still under way to the disk
-  send_gap(link, id, writer, log.end, {});
+  send_gap(link, id, writer, member, log.end, {});
   position = log.end.cursor;
+  if (on_lack) on_lack(id, writer, member.lacks.at(writer));
   return true;
 }
 

@@ -96,8 +96,8 @@ class ChannelLogs {
   void link_down(LinkId link);
 
   void set_retention(const Retention& retention) { retention_ = retention; }
-  /// A row was damaged on disk: to be fetched again from behind the place before it.
-  std::function<void(const ChannelId& id, const NodeId& writer, const Cursor& before)> on_damage;
+  /// What a member needs is not here: a row was damaged on disk, or was never held. To be fetched from behind `before`.
+  std::function<void(const ChannelId& id, const NodeId& writer, const Cursor& before)> on_lack;
   /// Retention. About once a second.
   void tick();
 
@@ -132,6 +132,7 @@ class ChannelLogs {
     std::uint64_t number = 0;            ///< of its join
     std::vector<std::string> filters;    ///< none: it wants everything
     std::map<NodeId, Cursor> positions;  ///< by writer: end of what was handed to the link
+    std::map<NodeId, Cursor> lacks;  ///< … and where it stood when it was first told that what follows is not here
     bool wants(std::string_view topic) const;
     std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
     std::vector<WillKey> wills;         ///< … the wills that stand …
@@ -157,7 +158,8 @@ class ChannelLogs {
   bool send_from_disk(const ChannelId& id, const NodeId& writer, const Log& log, LinkId link, Member& member);
   /// `whole`: with the body.
   void send_batch(LinkId link, HeldMs since, ByteView wire, bool whole);
-  void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, const LogEnd& to, ByteView next_header);
+  void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, Member& member, const LogEnd& to,
+                ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
   /// Whether what this node wrote in that transaction and life may leave in a snapshot.
   bool may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const;

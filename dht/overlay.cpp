@@ -61,8 +61,8 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
           config_.archive, config_.history),
       peers_(context_) {
   context_.instance = random.id<InstanceId>();
-  logs_.on_damage = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
-    remote_.on_damage(id, writer, before);
+  logs_.on_lack = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
+    remote_.on_lack(id, writer, before);
   };
 }
 

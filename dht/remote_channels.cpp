@@ -17,6 +17,8 @@ constexpr std::string_view catalogue_prefix = "catalogue/";
 constexpr auto helper_patience = std::chrono::seconds(2);  // an owner's node that restarts is back by then
 constexpr std::size_t helpers_max = 3;                     // a handle
 constexpr auto join_retry = std::chrono::seconds(2);
+constexpr auto mending_patience = std::chrono::seconds(5);
+constexpr auto mending_pause = std::chrono::seconds(15);  // who counts on what nobody has asks about every 20 s
 
 Bytes catalogue_key(std::string_view handle) { return to_bytes(fmt::format("{}{}", catalogue_prefix, handle)); }
 
@@ -489,7 +491,11 @@ void RemoteChannels::tick() {
     if (other_snapshot) join(id, channel, *other_snapshot);
     for (const auto& [link, at] : channel.joins)
       if (!at.joined && now - at.asked > join_retry) join(id, channel, link);
-    channel.mending.clear();
+    std::erase_if(channel.mending, [&](const auto& each) {
+      return now - each.second.since > (each.second.over ? mending_pause : mending_patience);
+    });
+    for (auto& [writer, mending] : channel.mending)
+      if (!mending.asked) mend(channel, writer, mending);
     if (disk_keeps_up)
       for (const LinkId link : std::exchange(channel.let_go, {}))
         for (const auto& writer : channel.followed)

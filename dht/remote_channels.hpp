@@ -55,9 +55,9 @@ class RemoteChannels {
   void on_batch(LinkId link, const BatchView& batch, const wire::HeldBatch& held);
   void on_gap(LinkId link, const NodeId& peer, const wire::ChannelGap& gap);
   void on_retained(LinkId link, const wire::RetainedValues& values);
-  /// A batch on disk is damaged: it is fetched again from whoever else has it. Those who asked us for it are told of the
-  /// gap meanwhile.
-  void on_damage(const ChannelId& id, const NodeId& writer, const Cursor& before);
+  /// A batch that a member asks us for is damaged on disk, or was never held, as this node was off meanwhile or read less:
+  /// it is fetched from whoever else has it. The member is told of the gap until then.
+  void on_lack(const ChannelId& id, const NodeId& writer, const Cursor& before);
   /// Asks again for what was let go while the disk was behind. About once a second.
   void tick();
 
@@ -121,6 +121,15 @@ class RemoteChannels {
     std::map<LinkId, LogEnd> lacking;  ///< who said that it is not held there, and what it holds next
     Monotonic since{}, next_try{};
   };
+  /// What is being fetched into the middle of a log, for members.
+  struct Mending {
+    Cursor before;
+    Monotonic since{};  ///< when it began, or something of it came last
+    bool asked = false;
+    bool filled = false;   ///< something came
+    bool lacking = false;  ///< who was asked does not have all of it …
+    bool over = false;     ///< … and nothing that we lack ourselves: nobody is asked for a while
+  };
   struct Channel {
     std::string handle;
     ShareRecord share;
@@ -129,7 +138,7 @@ class RemoteChannels {
     std::map<NodeId, Missing> missing;
     std::map<LinkId, Join> joins;
     std::set<LinkId> let_go;              ///< whose durable batches were dropped while too much waited for the disk
-    std::set<NodeId> mending;             ///< writers whose damaged batches are being fetched again
+    std::map<NodeId, Mending> mending;    ///< by writer
     std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
     std::vector<std::string> snapshot_filters;  ///< … that these match (none: all) …
     std::set<std::string> fresh;                ///< … and what came since then; at the end the other copies go
@@ -180,6 +189,13 @@ class RemoteChannels {
   /// That link serves the channel no more: others are asked for what it was to bring.
   void expect_nothing(Channel& channel, LinkId link);
   void ask_range(LinkId link, Channel& channel, const NodeId& writer);
+  void mend(Channel& channel, const NodeId& writer, Mending& mending);
+  /// The writer's own link, or all others.
+  std::vector<LinkId> menders(const Channel& channel, const NodeId& writer) const;
+  /// Asks for what lies behind that place of the log.
+  void ask_from(LinkId link, const Channel& channel, const NodeId& writer, const Cursor& place);
+  /// What comes from here on is held already.
+  void stop_mending(Channel& channel, const NodeId& writer);
   void give_up(Channel& channel, const NodeId& writer);
   void on_fork(const ChannelId& id, const Channel& channel, const BatchView& batch, ByteView other_header);
   /// Whether it is of the writer's life that was copied, or of one before.

@@ -147,12 +147,21 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     const auto same = known ? BatchView::parse(*known) : tl::unexpected(Error{});
     if (same && same->header_hash != batch.header_hash) {
       on_fork(header.channel, *channel, batch, same->header_bytes);
-    } else if (!same && !batch.body.empty() && channel->mending.contains(header.writer) &&
-               batch.verify(context_.network())) {
-      logs_.restore(header.channel, batch, to_bytes(held.batch), held.age_seconds);
-      context_.count("damaged batches fetched again");
+      return context_.count("batches seen before");
     }
-    return context_.count("batches seen before");
+    const auto mending = channel->mending.find(header.writer);
+    if (mending == channel->mending.end() || mending->second.over) return context_.count("batches seen before");
+    if (same) {
+      if (mending->second.filled || mending->second.lacking) stop_mending(*channel, header.writer);
+      return context_.count("batches seen before");
+    }
+    if (batch.body.empty() || context_.store.pending_bytes() > limits::store_pending_bytes_max ||
+        !batch.verify(context_.network()) || is_of_copied_life(header.channel, header.writer, header.incarnation))
+      return context_.count("batches seen before");
+    mending->second.filled = true;
+    mending->second.since = context_.clock.monotonic();
+    context_.count("batches fetched for readers");
+    return logs_.restore(header.channel, batch, to_bytes(held.batch), held.age_seconds);
   }
   if (!batch.verify(context_.network())) return context_.count("batches with a wrong signature");
   if (is_of_copied_life(header.channel, header.writer, header.incarnation))
@@ -205,8 +214,7 @@ void RemoteChannels::ask_range(LinkId link, Channel& channel, const NodeId& writ
   missing.place = end->cursor;
   missing.asked = link;
   context_.count("ranges asked for");
-  context_.links->send(link, FrameType::range_get,
-                       {wire::encode_channel_position({channel.share.channel, {writer, end->cursor, end->header}})});
+  ask_from(link, channel, writer, end->cursor);
 }
 
 void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::ChannelGap& gap) {
@@ -220,7 +228,11 @@ void RemoteChannels::on_gap(LinkId link, const NodeId& peer, const wire::Channel
   }
   if (!to) return context_.count("gaps not believed");
   const Cursor& place = logs_.end(gap.channel, writer)->cursor;
-  if (is_behind(to->cursor, place)) return context_.count("gaps that lead back");
+  if (!is_behind(place, to->cursor)) {
+    if (const auto mending = channel->mending.find(writer); mending != channel->mending.end())
+      mending->second.lacking = true;
+    return context_.count("gaps that lead back");
+  }
   Missing& missing = channel->missing[writer];
   if (missing.place != place) missing = {place, {}, {}, context_.clock.monotonic(), {}};
   missing.lacking.insert_or_assign(link, std::move(*to));
@@ -267,12 +279,48 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
   join(id, channel, link);
 }
 
-void RemoteChannels::on_damage(const ChannelId& id, const NodeId& writer, const Cursor& before) {
+void RemoteChannels::on_lack(const ChannelId& id, const NodeId& writer, const Cursor& before) {
   const auto found = channels_.find(id);
-  if (found == channels_.end() || !found->second.mending.insert(writer).second) return;
-  for (const auto& [link, join] : found->second.joins)
-    if (join.joined)
-      context_.links->send(link, FrameType::range_get, {wire::encode_channel_position({id, {writer, before, {}}})});
+  if (found == channels_.end()) return;
+  const auto [at, fresh] = found->second.mending.try_emplace(writer);
+  Mending& mending = at->second;
+  if (!fresh && (mending.over || !is_behind(before, mending.before))) return;
+  mending = {before, context_.clock.monotonic()};
+  mend(found->second, writer, mending);
+}
+
+std::vector<LinkId> RemoteChannels::menders(const Channel& channel, const NodeId& writer) const {
+  std::vector<LinkId> out;
+  for (const auto& [link, join] : channel.joins) {
+    if (!join.joined) continue;
+    if (const auto peer = links_.find(link); peer != links_.end() && peer->second == writer) return {link};
+    out.push_back(link);
+  }
+  return out;
+}
+
+void RemoteChannels::mend(Channel& channel, const NodeId& writer, Mending& mending) {
+  if (!channel.followed.contains(writer)) return;  // our own log's end first: what comes behind it is no part of this
+  for (const LinkId link : menders(channel, writer)) {
+    mending.asked = true;
+    ask_from(link, channel, writer, mending.before);
+  }
+}
+
+void RemoteChannels::stop_mending(Channel& channel, const NodeId& writer) {
+  for (const LinkId link : menders(channel, writer))
+    ask_from(link, channel, writer, logs_.end(channel.share.channel, writer)->cursor);
+  Mending& mending = channel.mending.at(writer);
+  mending.over = !mending.filled;
+  mending.since = context_.clock.monotonic();
+  if (mending.filled) channel.mending.erase(writer);
+}
+
+void RemoteChannels::ask_from(LinkId link, const Channel& channel, const NodeId& writer, const Cursor& place) {
+  const ChannelId& id = channel.share.channel;
+  const LogEnd* end = logs_.end(id, writer);
+  const Bytes header = end && end->cursor == place ? end->header : Bytes{};
+  context_.links->send(link, FrameType::range_get, {wire::encode_channel_position({id, {writer, place, header}})});
 }
 
 // Forks ------------------------------------------------------------------------------------------------------

@@ -109,13 +109,26 @@ class Node:
         self.log_path = os.path.join(folder, name + ".log")
         self.mqtt_port, self.api_port, self.overlay_port = ports or free_ports(3)
         self.process = None
+        self.cut_off = []
 
     def addresses(self):
         return ["--mqtt", f"127.0.0.1:{self.mqtt_port}", "--api", f"127.0.0.1:{self.api_port}",
                 "--overlay", f"127.0.0.1:{self.overlay_port}"]
 
     def environment(self):
-        return {**os.environ, "DIOT_HOME": self.home, "NO_COLOR": "1"}
+        own = {"DIOT_HOME": self.home, "NO_COLOR": "1"}
+        if self.cut_off:
+            own["LD_PRELOAD"] = os.path.join(os.path.abspath(BUILD), "tests", "no_route.so")
+            own["DIOT_NO_ROUTE"] = " ".join(str(node.overlay_port) for node in self.cut_off)
+            # The sanitizer wants to be the first library, but gets along behind one that is none of its own.
+            own["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        return {**os.environ, **own}
+
+    def keep_apart(self, *others):
+        """From the next start of either on neither finds a way to the other's overlay address, as if no route led there."""
+        for other in others:
+            self.cut_off.append(other)
+            other.cut_off.append(self)
 
     def diot(self, *arguments, input=None, timeout_s=TIMEOUT_S):
         """Runs a command and returns its standard output; raises Failed unless it ends with 0."""
@@ -235,9 +248,10 @@ class World:
         return node, " ".join(words[number] for number in sorted(words)) + "\n"
 
     def join(self, inviter, name, start=True):
-        node = self.node(name)
+        """`name`: of a new home, or one of node()."""
+        node = name if isinstance(name, Node) else self.node(name)
         invite = inviter.diot("invite").strip()
-        node.diot("join", invite, "--handle", name, *node.addresses())
+        node.diot("join", invite, "--handle", node.name, *node.addresses())
         return node.start() if start else node
 
     def subscribe(self, node, topic_filter, *options):
