@@ -160,6 +160,15 @@ ChannelId channel_id(const NetworkId& network, const Hash& register_entry, const
   return ChannelId(blake2b({as_bytes("diot/channel/v1"), network, register_entry, share}).bytes);
 }
 
+ShareRecord rehomed(ShareRecord share, const NetworkId& network, const Hash& register_entry, const NodeId& signer,
+                    const Checkpoint& checkpoint) {
+  share.seq = 1;
+  share.channel = channel_id(network, register_entry, share.id);
+  share.signer = signer;
+  share.checkpoint = checkpoint;
+  return share;
+}
+
 Bytes encode_share(const ShareRecord& record, const KeyPair& signer, const NetworkId& network) {
   const Bytes policy = encode_policy(record);
   expect(policy.size() <= policy_bytes_max, "a share policy's size");

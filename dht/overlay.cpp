@@ -13,9 +13,7 @@ namespace {
 constexpr auto second = std::chrono::seconds(1);
 constexpr auto catalogue_lookup_interval = std::chrono::seconds(10);
 
-Bytes meta_incarnation() { return to_bytes("incarnation"); }
 Bytes meta_copied() { return to_bytes("copied"); }
-Bytes meta_node_record_seq() { return to_bytes("node-record-seq"); }
 
 Result<std::uint64_t> stored_number(Store& store, ByteView key) {
   auto value = store.get(Table::meta, key);

@@ -23,6 +23,9 @@ namespace diot {
 
 /// Table::meta's key and value for the key that seals the network's DHT datagrams.
 inline Bytes meta_dht_key() { return to_bytes("dht-key"); }
+/// Those whose values are the node's in whatever network it is: they only grow.
+inline Bytes meta_incarnation() { return to_bytes("incarnation"); }
+inline Bytes meta_node_record_seq() { return to_bytes("node-record-seq"); }
 Bytes encode_dht_key(const DhtKey& key);
 std::optional<DhtKey> decode_dht_key(ByteView bytes);
 

@@ -94,6 +94,7 @@ void OwnChannels::say_wills_again(const ChannelId& id, Channel& channel) {
 }
 
 void OwnChannels::settle() {
+  rehome_retained();  // of a home that has moved to this network
   place_wills();
   for (auto& [id, channel] : channels_)
     if (channel.had_wills) take(id, channel, Stream::durable, {encode_signal(Signal::wills_end), false, false, {}, {}});

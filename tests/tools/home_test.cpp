@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
+#include <vector>
 
 #include "tests/temporary_folder.hpp"
 
@@ -59,6 +61,67 @@ TEST_F(HomeTest, IsCompleteWithItsGenesis) {
   EXPECT_TRUE(Home::open(path));
   EXPECT_EQ(Home::create(path).error().code, Errc::exists);
   EXPECT_THAT(Home::create(path).error().message, HasSubstr("diot run"));
+}
+
+TEST_F(HomeTest, MovesWhereverItsLastAttemptEnded) {
+  // The renames of a move, in their order; before each the machine may have lost its power.
+  const std::vector<std::pair<std::string, std::string>> renames{
+      {"witness.key", "old/witness.key"}, {"diot.db-wal", "old/diot.db-wal"}, {"diot.db.mark", "old/diot.db.mark"},
+      {"diot.db", "old/diot.db"},         {"moving/diot.db", "diot.db"},      {"diot.toml", "old/diot.toml"},
+      {"moving/diot.toml", "diot.toml"},  {"genesis", "old/genesis"},         {"moving/genesis", "genesis"}};
+  for (std::size_t done = 0; done < renames.size(); ++done) {
+    SCOPED_TRACE(done);
+    const std::string at = folder.path() + "/move-" + std::to_string(done);
+    const auto home = Home::create(at).value();
+    const auto node = KeyPair::generate(random);
+    for (const auto* role : {"node", "owner", "witness"}) ASSERT_TRUE(home.write_key(role, node));
+    ASSERT_TRUE(home.write_next_key_hash(Hash{}));
+    for (const auto* file : {"diot.toml", "diot.db", "diot.db-wal", "diot.db.mark", "genesis", "passwords"})
+      ASSERT_TRUE(write_file(at + "/" + file, as_bytes("old")));
+    const auto move = home.begin_move("0123456789abcdef0123").value();
+    ASSERT_EQ(move.old_folder, at + "/old-0123456789abcdef");
+    for (const auto* file : {"diot.toml", "diot.db", "diot.db.mark"})
+      ASSERT_TRUE(write_file(move.home.path() + "/" + file, as_bytes("new")));
+    EXPECT_EQ(as_text(*home.genesis()), "old") << "until it is complete nothing has changed";
+    ASSERT_TRUE(move.home.write_genesis(as_bytes("new")));
+    for (std::size_t i = 0; i < done; ++i) {
+      auto to = at + "/" + renames[i].second;
+      if (const auto old = to.find("/old/"); old != std::string::npos) to.replace(old, 4, "/old-0123456789abcdef");
+      std::filesystem::rename(at + "/" + renames[i].first, to);
+    }
+    ASSERT_TRUE(Home::open(at));
+    const auto content = [&](const std::string& file) -> std::string {
+      const auto bytes = read_file(at + "/" + file, 1000);
+      return bytes ? std::string(as_text(*bytes)) : "";
+    };
+    for (const auto* file : {"diot.toml", "diot.db", "genesis"}) EXPECT_EQ(content(file), "new") << file;
+    for (const auto* file : {"diot.toml", "diot.db", "diot.db-wal", "diot.db.mark", "genesis"})
+      EXPECT_EQ(content("old-0123456789abcdef/" + std::string(file)), "old") << file;
+    EXPECT_EQ(content("passwords"), "old") << "stays";
+    EXPECT_EQ(content("diot.db-wal") + content("diot.db.mark") + content("witness.key"), "");
+    EXPECT_EQ(Home::open(at + "/old-0123456789abcdef")->node_key()->public_key(), node.public_key());
+    EXPECT_EQ(home.node_key()->public_key(), node.public_key());
+    EXPECT_FALSE(std::filesystem::exists(at + "/moving"));
+  }
+}
+
+TEST_F(HomeTest, AMoveThatIsNotCompleteChangesNothing) {
+  const auto home = Home::create(path).value();
+  const auto node = KeyPair::generate(random);
+  for (const auto* role : {"node", "owner"}) ASSERT_TRUE(home.write_key(role, node));
+  ASSERT_TRUE(home.write_next_key_hash(Hash{}));
+  ASSERT_TRUE(write_file(home.database_path(), as_bytes("old")));
+  ASSERT_TRUE(home.write_genesis(as_bytes("old")));
+  const auto first = home.begin_move("network").value();
+  ASSERT_TRUE(write_file(first.home.database_path(), as_bytes("half")));
+  ASSERT_TRUE(Home::open(path));
+  EXPECT_EQ(as_text(*read_file(home.database_path(), 100)), "old");
+  const auto second = home.begin_move("network").value();
+  EXPECT_EQ(second.old_folder, first.old_folder);
+  EXPECT_FALSE(std::filesystem::exists(second.home.database_path())) << "what the first one left is gone";
+  // The folder of a move that was made is not touched by the next one from the same network.
+  ASSERT_TRUE(write_file(second.old_folder + "/genesis", as_bytes("kept")));
+  EXPECT_EQ(home.begin_move("network")->old_folder, first.old_folder + "-2");
 }
 
 TEST_F(HomeTest, LeavesOtherPeoplesFoldersAlone) {

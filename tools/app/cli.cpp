@@ -26,6 +26,7 @@
 #include "tools/app/ledger_answers.hpp"
 #include "tools/app/ledger_files.hpp"
 #include "tools/app/local_users.hpp"
+#include "tools/app/move.hpp"
 #include "tools/app/options.hpp"
 #include "tools/app/printer.hpp"
 #include "tools/app/succession_verb.hpp"
@@ -252,6 +253,7 @@ class CommandLine {
     while (!text.empty() && (text.back() == '\r' || text.back() == ' ')) text.pop_back();
     const auto invite = decode_invite(text);
     if (!invite) return tl::unexpected(invite.error());
+    if (const auto home = Home::open(path_)) return move(*home, *invite);
     Config config;
     if (auto applied = apply_options(args_, config); !applied) return tl::unexpected(applied.error());
     SystemRandom random;
@@ -260,6 +262,21 @@ class CommandLine {
         [&](const auto& words) { show_words(config.handle, words); }, WorkShown(), program_.join_network);
     if (joined) to_stderr(fmt::format("@{} is registered. Start your node: diot run\n", config.handle));
     return optional(std::move(joined));
+  }
+
+  /// What is set in its diot.toml stays, but for what the command says.
+  Result<std::optional<Json>> move(const Home& home, const Invite& invite) {
+    auto config = load_config(home.config_path());
+    if (!config) return tl::unexpected(config.error());
+    if (auto applied = apply_options(args_, *config); !applied) return tl::unexpected(applied.error());
+    auto moved = move_home(home, *config, invite, std::chrono::seconds(timeout_s()), args_.contains("yes"), WorkShown(),
+                           program_.join_network);
+    if (moved)
+      to_stderr(fmt::format(
+          "This home is @{} in its new network. Start your node: diot run\nWhat stayed behind is in {}: "
+          "`DIOT_HOME={} diot ledger list` looks into it.\n",
+          config->handle, (*moved)["old_folder"].get<std::string>(), (*moved)["old_folder"].get<std::string>()));
+    return optional(std::move(moved));
   }
 
   Result<std::optional<Json>> run_node() {

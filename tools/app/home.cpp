@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <pwd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <vector>
 
 namespace diot {
 namespace {
@@ -17,6 +19,11 @@ namespace {
 constexpr std::size_t key_file_bytes_max = 256;
 constexpr std::size_t genesis_bytes_max = 1 << 20;  // 100 witnesses and their founding entries fit many times
 constexpr std::string_view key_file_kind = "diot-key-1";
+constexpr std::string_view database_name = "diot.db";
+/// In the folder of a home that is to take another one's place: the name of the folder for what stays behind.
+constexpr std::string_view old_folder_file = "old-folder";
+
+std::string moving_folder(const std::string& path) { return path + "/moving"; }
 
 class FileDescriptor {
  public:
@@ -59,6 +66,59 @@ Result<Bytes> read_secret(const std::string& path) {
   return read_file(path, key_file_bytes_max);
 }
 
+Result<void> sync_folder(const std::string& folder) {
+  const FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened || ::fsync(opened.get()) != 0) return system_failure("sync", folder);
+  return {};
+}
+
+/// On disk when it returns. Nothing to do where `from` is not there: an earlier run has done it.
+Result<void> rename_file(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    if (errno == ENOENT && ::access(from.c_str(), F_OK) != 0) return {};
+    return system_failure("rename", from);
+  }
+  for (const auto& file : {to, from})
+    if (auto synced = sync_folder(std::filesystem::path(file).parent_path().string()); !synced) return synced;
+  return {};
+}
+
+bool is_there(const std::string& file) { return ::access(file.c_str(), F_OK) == 0; }
+
+/// The home in `moving` takes the place of the one around it. Every step may be the last before a power cut: then the next
+/// run goes on where this one ended. The old genesis goes last, the new one completes the home.
+Result<void> end_move(const std::string& path) {
+  const std::string moving = moving_folder(path);
+  if (!is_there(moving + "/genesis")) return {};
+  const FileDescriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || ::flock(folder.get(), LOCK_EX) != 0) return system_failure("lock", path);
+  if (!is_there(moving + "/genesis")) return {};  // another process has done it meanwhile
+  const auto name = read_file(fmt::format("{}/{}", moving, old_folder_file), key_file_bytes_max);
+  if (!name) return tl::unexpected(name.error());
+  const std::string old = fmt::format("{}/{}", path, text_of(*name));
+  const auto keep_old = [&](const std::string& file) { return rename_file(path + "/" + file, old + "/" + file); };
+  const auto take_new = [&](const std::string& file) { return rename_file(moving + "/" + file, path + "/" + file); };
+
+  std::vector<std::string> files{"witness.key"};
+  std::error_code error;
+  for (const auto& each : std::filesystem::directory_iterator(path, error))
+    if (const auto file = each.path().filename().string(); file.starts_with(fmt::format("{}-", database_name)))
+      files.push_back(file);  // SQLite's own, where the node did not end well
+  files.insert(files.end(), {fmt::format("{}.mark", database_name), std::string(database_name)});
+  // Beside a new database nothing of the old one is left.
+  if (is_there(fmt::format("{}/{}", moving, database_name)))
+    for (const auto& file : files)
+      if (auto kept = keep_old(file); !kept) return kept;
+  if (auto taken = take_new(std::string(database_name)); !taken) return taken;
+  if (is_there(moving + "/diot.toml"))
+    if (auto kept = keep_old("diot.toml"); !kept) return kept;
+  if (auto taken = take_new("diot.toml"); !taken) return taken;
+  if (auto kept = keep_old("genesis"); !kept) return kept;
+  if (auto taken = take_new("genesis"); !taken) return taken;
+  std::filesystem::remove_all(moving, error);
+  return {};
+}
+
 }  // namespace
 
 Result<void> write_file(const std::string& path, ByteView content) {
@@ -81,9 +141,7 @@ Result<void> write_file(const std::string& path, ByteView content) {
     if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up("rename");
   }
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  const FileDescriptor parent(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent || ::fsync(parent.get()) != 0) return system_failure("sync", folder);
-  return {};
+  return sync_folder(folder.empty() ? "." : folder);
 }
 
 Result<Bytes> read_file(const std::string& path, std::size_t bytes_max) {
@@ -122,7 +180,8 @@ std::string Home::default_path() {
 
 Result<Home> Home::open(const std::string& path) {
   const Home home(path);
-  if (::access((path + "/genesis").c_str(), F_OK) == 0) return home;
+  if (auto moved = end_move(path); !moved) return tl::unexpected(moved.error());
+  if (is_there(path + "/genesis")) return home;
   if (errno == EACCES)
     return fail(Errc::not_permitted, fmt::format("{} belongs to another user: run diot as that user", path));
   return fail(Errc::not_found, fmt::format("{} has no network yet: `diot init --handle NAME` founds one, `diot join "
@@ -132,10 +191,11 @@ Result<Home> Home::open(const std::string& path) {
 
 Result<Home> Home::create(const std::string& path) {
   namespace fs = std::filesystem;
-  if (::access((path + "/genesis").c_str(), F_OK) == 0)
+  if (auto moved = end_move(path); !moved) return tl::unexpected(moved.error());
+  if (is_there(path + "/genesis"))
     return fail(Errc::exists,
                 fmt::format("{} is in a network already: `diot run` starts it; another home needs another "
-                            "DIOT_HOME; moving a home is not available yet",
+                            "DIOT_HOME; `diot join INVITE --handle NAME` moves this one to another network",
                             path));
   std::error_code error;
   const bool existed = fs::exists(path, error);
@@ -160,6 +220,34 @@ Result<Home> Home::create(const std::string& path) {
     if (::chmod(path.c_str(), 0700) != 0) return system_failure("protect", path);
   }
   return Home(path);
+}
+
+Result<Home::Move> Home::begin_move(std::string_view old_network) const {
+  const std::string moving = moving_folder(path_);
+  std::error_code error;
+  std::filesystem::remove_all(moving, error);
+  auto home = create(moving);
+  if (!home) return tl::unexpected(home.error());
+  const std::string wanted = fmt::format("old-{}", old_network.substr(0, 16));
+  std::string name = wanted, old;
+  for (int number = 2;; ++number) {
+    old = fmt::format("{}/{}", path_, name);
+    if (::mkdir(old.c_str(), 0700) == 0) break;
+    if (errno != EEXIST) return system_failure("make", old);
+    if (!is_there(old + "/genesis")) break;  // of a move that did not come to its end
+    name = fmt::format("{}-{}", wanted, number);
+  }
+  // With the keys the old folder is a home that can be looked into, and gone back to.
+  for (const auto* file : {"node.key", "owner.key", "next.hash"}) {
+    const auto content = read_file(fmt::format("{}/{}", path_, file), key_file_bytes_max);
+    if (!content) return tl::unexpected(content.error());
+    for (const auto& folder : {old, moving})
+      if (auto written = write_file(fmt::format("{}/{}", folder, file), *content); !written)
+        return tl::unexpected(written.error());
+  }
+  if (auto written = write_file(fmt::format("{}/{}", moving, old_folder_file), as_bytes(name)); !written)
+    return tl::unexpected(written.error());
+  return Move{std::move(*home), std::move(old)};
 }
 
 Result<KeyPair> Home::read_key(std::string_view role) const {

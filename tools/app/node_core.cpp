@@ -12,9 +12,6 @@ namespace {
 constexpr auto time_row_interval = std::chrono::minutes(5);  // a row a write: flash wears
 constexpr std::int64_t step_ms_min = 1000;                   // less is drift
 
-/// u64 wall clock (ms) ‖ u64 time held (ms; absent: the same).
-Bytes meta_time() { return to_bytes("time"); }
-
 }  // namespace
 
 NodeCore::NodeCore(NodeCoreConfig config, const KeyPair& node, Store& store, Turn& turn, const Clock& clock,

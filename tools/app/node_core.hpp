@@ -17,6 +17,9 @@
 
 namespace diot {
 
+/// Table::meta's key: u64 wall clock (ms) ‖ u64 time held (ms; absent: the same).
+inline Bytes meta_time() { return to_bytes("time"); }
+
 struct NodeCoreConfig {
   std::string handle;
   Bytes genesis;
