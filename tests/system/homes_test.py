@@ -1,7 +1,7 @@
 """Four homes under kill -9 at random, real clients at all QoS: what was acknowledged reaches every persistent session of the
-two homes that read it, QoS 2 and QoS 0 at most once. Variables, for longer runs: DIOT_HOMES_COUNT (messages of QoS 1 and of
-QoS 2, of each home), DIOT_HOMES_KILLS, DIOT_HOMES_AWAY_S (the longest that a killed home stays away), DIOT_HOMES_SEED.
-docs/simulation.md says what ten minutes of it found."""
+two homes that read it, QoS 2 and QoS 0 at most once. With our own clients, which keep to the standard to the letter, and with foreign
+ones. Variables, for longer runs: DIOT_HOMES_COUNT (messages of QoS 1 and of QoS 2, of each home), DIOT_HOMES_KILLS,
+DIOT_HOMES_AWAY_S (the longest that a killed home stays away), DIOT_HOMES_SEED. docs/simulation.md says what ten minutes of it found."""
 
 import collections
 import os
@@ -9,6 +9,7 @@ import random
 import time
 import unittest
 
+import foreign
 import harness
 import mqtt311
 
@@ -34,8 +35,52 @@ class LivePublisher(mqtt311.Client):
             time.sleep(LIVE_PAUSE_S)
 
 
+class Own:
+    """Our own clients."""
+
+    @staticmethod
+    def reader(world, home, other, number):
+        return mqtt311.Reader(home.mqtt_port, f"{home.name}-reads-{other.name}", f"@{other.name}/bench/#")
+
+    @staticmethod
+    def publishers(home):
+        return [mqtt311.Publisher(home.mqtt_port, f"{home.name}-{qos}", f"bench/{qos}", qos, COUNT, window=20) for qos in (1, 2)]
+
+    @staticmethod
+    def unbounded(home):
+        return [LivePublisher(home.mqtt_port, f"{home.name}-0", "bench/0")]
+
+
+class Foreign:
+    """paho in MQTT 3.1.1 and 5, mosquitto_pub and mosquitto_sub; of our own only who publishes at QoS 0."""
+
+    @staticmethod
+    def reader(world, home, other, number):
+        topic_filter, client_id = f"@{other.name}/bench/#", f"{home.name}-reads-{other.name}"
+        if number % 4 == 3:
+            return foreign.MosquittoReader(world, home, client_id, topic_filter)
+        return foreign.PahoReader(home.mqtt_port, client_id, topic_filter, version5=number % 2 == 0)
+
+    @staticmethod
+    def publishers(home):
+        swap = home.name in ("alice", "carol")
+        return [foreign.PahoPublisher(home.mqtt_port, f"{home.name}-{qos}", f"bench/{qos}", qos, COUNT, version5=(qos == 1) == swap)
+                for qos in (1, 2)]
+
+    @staticmethod
+    def unbounded(home):
+        return [LivePublisher(home.mqtt_port, f"{home.name}-0", "bench/0"),
+                foreign.MosquittoPublisher(home.mqtt_port, f"{home.name}-m", "bench/1/m")]
+
+
 class Homes(unittest.TestCase):
     def test_four_homes_under_kills_lose_nothing_and_repeat_nothing(self):
+        self.run_with(Own)
+
+    def test_nor_do_they_with_foreign_clients(self):
+        self.run_with(Foreign)
+
+    def run_with(self, clients):
         chance = random.Random(SEED)
         print(f"\nseed {SEED}", flush=True)
         with harness.World() as world:
@@ -46,22 +91,26 @@ class Homes(unittest.TestCase):
                 home.diot("share", "add", "bench/#", "--preset", "public")
             for at, home in enumerate(homes):
                 for other in (homes[(at + 1) % 4], homes[(at + 2) % 4]):
-                    reader = mqtt311.Reader(home.mqtt_port, f"{home.name}-reads-{other.name}", f"@{other.name}/bench/#")
+                    reader = clients.reader(world, home, other, len(readers))
                     reader.owner = other.name
                     readers.append(reader)
                     reader.start()
                     home.wait_topic(f"@{other.name}/bench/#")
             for home in homes:
-                for qos in (1, 2):
-                    publishers.append(mqtt311.Publisher(home.mqtt_port, f"{home.name}-{qos}", f"bench/{qos}", qos, COUNT,
-                                                        window=20))
-                    publishers[-1].owner = home.name
-                live.append(LivePublisher(home.mqtt_port, f"{home.name}-0", "bench/0"))
+                publishers += clients.publishers(home)
+                live += clients.unbounded(home)
+                for client in (*publishers, *live):
+                    client.owner = getattr(client, "owner", home.name)
             for client in (*readers, *publishers, *live):
                 world.cleanup.callback(client.end)
             started = time.monotonic()
-            for client in (*publishers, *live):
+            for client in (*live, *publishers):
                 client.start()
+            # A session with nothing in it is on disk with what comes next, and not before its CONNACK.
+            harness.wait_until(lambda: all(client.had_session for client in live if isinstance(client, mqtt311.Client)), what="sessions")
+            first = {publisher: publisher.acknowledged for publisher in publishers}
+            harness.wait_until(lambda: all(publisher.acknowledged > first[publisher] or publisher.acknowledged == COUNT
+                                           for publisher in publishers), what="the first acknowledgements")
 
             def progress():
                 for client in (*readers, *publishers, *live):
@@ -82,26 +131,38 @@ class Homes(unittest.TestCase):
             self.reach(len(publishers) * COUNT, progress)
             for client in live:
                 client.end()
+                if client.error:
+                    raise AssertionError(f"{client.client_id}: {client.error!r}")
             # What is sent twice comes before what is sent now.
             for home in homes:
                 last = mqtt311.Publisher(home.mqtt_port, f"{home.name}-last", "bench/last", 2, 1)
                 last.start()
                 world.cleanup.callback(last.end)
             for reader in readers:
-                harness.wait_until(lambda: reader.counts[f"@{reader.owner}/bench/last", 0], timeout_s=STALL_S,
-                                   what=f"the last message at {reader.client_id}")
+                harness.wait_until(lambda: reader.error or reader.counts[f"@{reader.owner}/bench/last", 0], timeout_s=STALL_S,
+                                   what=f"the last message at {reader.client_id} (there: {len(reader.counts)})")
+
+            progress()  # no error to the end
 
             lost, again = collections.Counter(), collections.Counter()
             arrived = collections.Counter()
+            others = [client for client in live if hasattr(client, "told")]
             for reader in readers:
-                for qos in (1, 2):
-                    topic = f"@{reader.owner}/bench/{qos}"
-                    lost[qos] += sum(not reader.counts[topic, number] for number in range(COUNT))
-                for (topic, _), count in list(reader.counts.items()):
-                    qos = topic.rsplit("/", 1)[1]
-                    arrived[qos] += count > 0
-                    again[qos] += max(0, count - 1)
-            print(f"{len(publishers) * COUNT} acknowledged, {sum(client.next for client in live)} of QoS 0; arrived at two "
+                counts = reader.counts.copy()
+                for client in (*publishers, *others):
+                    if client.owner == reader.owner:
+                        topic = f"@{reader.owner}/{client.topic}"
+                        promised = range(COUNT) if client in publishers else client.told
+                        lost[client.topic[6:]] += sum(not counts[topic, number] for number in promised)
+                for (topic, _), count in counts.items():
+                    kind = topic.split("/", 2)[2]
+                    arrived[kind] += count > 0
+                    again[kind] += max(0, count - 1)
+                twice = sorted(key for key, count in counts.items() if count > 1 and key[0].endswith("/2"))
+                if twice:
+                    print(f"QoS 2 twice at {reader.client_id}: {twice}", flush=True)
+            acknowledged = len(publishers) * COUNT + sum(len(client.told) for client in others)
+            print(f"{acknowledged} acknowledged, {sum(client.next for client in live if client not in others)} of QoS 0; arrived at two "
                   f"homes each {dict(arrived)}; lost {dict(lost)}; again {dict(again)}; kills {dict(killed)}; "
                   f"{time.monotonic() - started:.0f} s", flush=True)
             self.assertEqual(sum(lost.values()), 0, "acknowledged and lost")
