@@ -60,6 +60,7 @@ void ClientConnection::send_pubrel(PacketId packet_id) {
 Broker::Broker(BrokerConfig config, Store& store, Retained& retained, OverlayPort& overlay,
                Authenticator& authenticator, Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
+      own_names_{config_.own_handle, {}},
       store_(store),
       retained_(retained),
       overlay_(overlay),
@@ -412,7 +413,7 @@ void Broker::tick() {
 void Broker::permissions_changed() {
   for (const auto& [client_id, session] : sessions_) {
     session->unrestricted = authenticator_.unrestricted({session->user, client_id});
-    if (session->will && !may(*session, Access::publish, local_name(session->will->topic, config_.own_handle)))
+    if (session->will && !may(*session, Access::publish, local_name(session->will->topic, own_names_)))
       overlay_.clear_will(session->will_number);
   }
   std::vector<ClientConnection*> logging_in, outdated;

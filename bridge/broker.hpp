@@ -32,6 +32,7 @@
 #include "core/ports.hpp"
 #include "core/retained.hpp"
 #include "core/store.hpp"
+#include "core/topic.hpp"
 
 namespace diot {
 
@@ -71,6 +72,8 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   /// Reads sessions and queues, and tells the overlay what they demand. Once, after Retained::load, before anything
   /// else.
   Result<void> load();
+  /// "@name/x" is the topic "x" here. Until it is called, BrokerConfig::own_handle is all that the home is known by.
+  void set_own_names(OwnNames names) { own_names_ = std::move(names); }
 
   // Connections ------------------------------------------------------------------------------------------------
   /// A client's connection. `transport` outlives it: until it calls closed(), or close() was called.
@@ -220,6 +223,7 @@ class Broker final : public BrokerPort, private ClientConnection::Host {
   Monotonic now() const override { return clock_.monotonic(); }
 
   const BrokerConfig config_;
+  OwnNames own_names_;
   Store& store_;
   Retained& retained_;
   OverlayPort& overlay_;

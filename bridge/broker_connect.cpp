@@ -315,9 +315,9 @@ void Broker::detach(ClientConnection& connection, bool keep_will) {
   save_state(*session);
 }
 
-static std::shared_ptr<Message> message_of(const Will& will, std::string_view own_handle, Monotonic now) {
+static std::shared_ptr<Message> message_of(const Will& will, const OwnNames& own, Monotonic now) {
   auto message = std::make_shared<Message>();
-  message->topic = local_name(will.topic, own_handle);
+  message->topic = local_name(will.topic, own);
   message->payload = will.payload;
   message->qos = will.qos;
   message->retain = will.retain;
@@ -331,7 +331,7 @@ void Broker::publish_will(Session& session) {
   if (!session.will) return;
   const auto will = std::exchange(session.will, nullptr);
   save_state(session);
-  const auto message = message_of(*will, config_.own_handle, clock_.monotonic());
+  const auto message = message_of(*will, own_names_, clock_.monotonic());
   const auto outcome =
       check_topic(message->topic) ? publish(message, &session, Kind::will) : Outcome{Reason::topic_name_invalid, 0};
   forget_will(session);
@@ -349,9 +349,9 @@ void Broker::forget_will(Session& session) {
 void Broker::announce_will(Session& session) {
   if (!session.will || !check_topic(session.will->topic)) return;
   const Will& will = *session.will;
-  const auto topic = local_name(will.topic, config_.own_handle);
+  const auto topic = local_name(will.topic, own_names_);
   if (topic.starts_with('@') || topic.starts_with('$') || !may(session, Access::publish, topic)) return;
-  const auto message = message_of(will, config_.own_handle, clock_.monotonic());
+  const auto message = message_of(will, own_names_, clock_.monotonic());
   // The end of the session is the latest time (MQTT 5.0 section 3.1.3.2.2).
   overlay_.set_will(session.will_number, message, std::min(will.delay_seconds, session.expiry_seconds));
 }

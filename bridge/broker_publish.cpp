@@ -69,7 +69,7 @@ void Broker::on_publish(ClientConnection& connection, const RawPacket& packet) {
     outcome = {Reason::payload_format_invalid, 0, "the payload is not the UTF-8 it claims to be"};
   } else {
     auto message = std::make_shared<Message>();
-    message->topic = local_name(in.topic, config_.own_handle);
+    message->topic = local_name(in.topic, own_names_);
     message->payload = to_bytes(in.payload);
     message->qos = in.qos;
     message->retain = in.retain;

@@ -44,7 +44,7 @@ Reason Broker::subscribe(Session& session, std::string_view filter, const Subscr
   const std::string_view wanted = shared ? shared->filter : filter;
   // Commons are off by default, and not built yet.
   if (parts_of(wanted).kind == TopicKind::commons) return Reason::not_authorized;
-  if (!may(session, Access::subscribe, local_name(wanted, config_.own_handle))) return Reason::not_authorized;
+  if (!may(session, Access::subscribe, local_name(wanted, own_names_))) return Reason::not_authorized;
   is_new = !session.subscriptions.contains(filter);
   if (is_new && session.subscriptions.size() >= limits::subscriptions_per_session_max) return Reason::quota_exceeded;
   const Subscription& subscription = add_subscription(session, filter, options, id);
@@ -66,7 +66,7 @@ Subscription& Broker::add_subscription(Session& session, std::string_view given,
   const auto shared = split_shared_filter(at->first);
   const std::string_view wanted = shared ? shared->filter : at->first;
   subscription.session = &session;
-  subscription.filter = local_name(wanted, config_.own_handle);
+  subscription.filter = local_name(wanted, own_names_);
   const bool was_owned = subscription.filter.size() != wanted.size();
   subscription.own_only = was_owned && (subscription.filter.front() == '+' || subscription.filter.front() == '#');
   subscription.overlay = subscription.filter.starts_with('@');

@@ -36,7 +36,7 @@ Result<void> check_levels(std::string_view text, std::string_view what) {
   if (text.front() != '@') return {};
   const auto owner = Levels(text).next().substr(1);
   if (owner.empty()) return {};
-  if (auto ok = check_handle(owner); !ok)
+  if (auto ok = check_owner(owner); !ok)
     return fail(Errc::invalid, fmt::format("{} '{}': {}", what, text, ok.error().message));
   return {};
 }
@@ -63,6 +63,18 @@ Result<void> check_handle(std::string_view handle) {
   if (handle.front() == '-' || handle.back() == '-') return refuse("neither begins nor ends with '-'");
   if (handle.find("--") != handle.npos) return refuse("has no two '-' in a row");
   return {};
+}
+
+Result<void> check_owner(std::string_view owner) {
+  const auto tilde = owner.find('~');
+  if (tilde != owner.npos) {
+    const auto fingerprint = owner.substr(tilde + 1);
+    if (fingerprint.size() != fingerprint_digits ||
+        fingerprint.find_first_not_of(fingerprint_alphabet) != fingerprint.npos)
+      return fail(Errc::invalid, fmt::format("behind the '~' of a provisional name are {} characters of a-z and 2-7",
+                                             fingerprint_digits));
+  }
+  return check_handle(owner.substr(0, tilde));
 }
 
 bool is_mqtt_utf8(std::string_view text) {
@@ -187,6 +199,11 @@ std::string owned_topic(std::string_view handle, std::string_view rest) { return
 std::string_view local_name(std::string_view topic, std::string_view own_handle) {
   const auto parts = parts_of(topic);
   return parts.kind == TopicKind::owned && parts.handle == own_handle && !parts.rest.empty() ? parts.rest : topic;
+}
+
+std::string_view local_name(std::string_view topic, const OwnNames& own) {
+  const auto parts = parts_of(topic);
+  return parts.kind == TopicKind::owned && own.contains(parts.handle) && !parts.rest.empty() ? parts.rest : topic;
 }
 
 }  // namespace diot

@@ -1,6 +1,7 @@
 #pragma once
 // Topic names and filters (MQTT 5.0 section 4.7) and handles in them.
-// `room/temp` is local, `@alice/room/temp` owned by alice, `@/lyon/noise` commons. `$…` is the broker's own.
+// `room/temp` is local, `@alice/room/temp` owned by alice, `@alice~2345672abcde/x` by an alice that is not registered yet,
+// `@/lyon/noise` commons. `$…` is the broker's own.
 
 #include <cstdint>
 #include <optional>
@@ -34,8 +35,15 @@ class Levels {
 /// `[a-z0-9-]{3,32}`, no hyphen first, last or doubled. Errc::invalid says which rule is broken.
 Result<void> check_handle(std::string_view handle);
 
+/// The part of a provisional name behind its handle and '~' (core/ledger/provisional.hpp).
+inline constexpr std::size_t fingerprint_digits = 12;
+inline constexpr std::string_view fingerprint_alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+inline constexpr std::size_t owner_bytes_max = 32 + 1 + fingerprint_digits;
+/// A handle, or one with '~' and a fingerprint behind it: what may follow the "@" of a topic. Errc::invalid says why not.
+Result<void> check_owner(std::string_view owner);
+
 /// A topic name to publish to: 1 to 65,535 bytes of well-formed UTF-8 without U+0000, no wildcard; a first level that
-/// starts with "@" must be "@" or "@" ‖ a valid handle. Errc::limit beyond limits::topic_levels_max levels below the
+/// starts with "@" must be "@" or "@" ‖ an owner as above. Errc::limit beyond limits::topic_levels_max levels below the
 /// first (as many slashes), which is mosquitto's limit too.
 Result<void> check_topic(std::string_view topic);
 /// What check_topic adds to MQTT's own rules, for a topic that the codec took: the levels' number and the "@" level.
@@ -62,7 +70,7 @@ std::size_t literal_levels(std::string_view filter);
 enum class TopicKind { local, owned, commons, system };
 struct TopicParts {
   TopicKind kind = TopicKind::local;
-  std::string_view handle;  ///< owned only
+  std::string_view handle;  ///< owned only; may be a provisional name
   std::string_view rest;    ///< owned: what follows "@handle/", may be empty; else the whole topic
 };
 /// Splits a valid topic or filter. A view into `topic`.
@@ -72,5 +80,15 @@ TopicParts parts_of(std::string_view topic);
 std::string owned_topic(std::string_view handle, std::string_view rest);
 /// At alice's gateways `@alice/x` and `x` are one topic, seen under the local name.
 std::string_view local_name(std::string_view topic, std::string_view own_handle);
+
+/// What a home's own topics are known by. The provisional name stays good once the handle is registered, so that nothing
+/// breaks in that moment.
+struct OwnNames {
+  std::string shown;        ///< the handle; until it is registered the provisional name
+  std::string provisional;  ///< empty: unknown
+  bool is_provisional() const { return shown == provisional; }
+  bool contains(std::string_view name) const { return name == shown || (!name.empty() && name == provisional); }
+};
+std::string_view local_name(std::string_view topic, const OwnNames& own);
 
 }  // namespace diot

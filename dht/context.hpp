@@ -11,8 +11,10 @@
 #include "core/ports.hpp"
 #include "core/retained.hpp"
 #include "core/store.hpp"
+#include "core/topic.hpp"
 #include "core/will_table.hpp"
 #include "dht/directory.hpp"
+#include "dht/handles.hpp"
 #include "dht/transport.hpp"
 
 namespace diot {
@@ -22,7 +24,6 @@ using Counters = std::map<std::string, std::uint64_t, std::less<>>;
 
 struct OverlayContext {
   const KeyPair& node;
-  std::string handle;  ///< the own one
   Ledger& ledger;
   Store& store;
   Retained& retained;
@@ -31,6 +32,8 @@ struct OverlayContext {
   const Clock& clock;
   Random& random;
   HybridClock hybrid;
+  KnownHandles handles{ledger};
+  OwnNames own = {};
   std::string founder = {};      ///< the handle of the network's first home, whose nodes lead to the registrar
   Incarnation incarnation = {};  ///< of this process
   InstanceId instance = {};
@@ -41,11 +44,6 @@ struct OverlayContext {
 
   const NetworkId& network() const { return ledger.network(); }
   NodeId self() const { return node.node_id(); }
-  /// Whether the ledger lets `node` speak for `handle_name`.
-  bool speaks_for(const NodeId& peer, std::string_view handle_name) const {
-    const HandleRecord* record = ledger.handle(handle_name);
-    return record && record->role_of(peer).has_value();
-  }
   void count(std::string_view event, std::uint64_t more = 1) {
     const auto found = counters.find(event);
     if (found != counters.end())

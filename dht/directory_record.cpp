@@ -1,11 +1,14 @@
+#include <algorithm>
+
 #include "core/limits.hpp"
 #include "core/msgpack.hpp"
+#include "core/topic.hpp"
 #include "dht/directory.hpp"
 
 namespace diot {
 
 static constexpr std::uint64_t record_version = 1;
-static constexpr std::size_t subject_bytes_max = 32;  // a NodeId; a handle has at most as many
+static constexpr std::size_t subject_bytes_max = std::max(NodeId::size, owner_bytes_max);
 
 Bytes encode_directory_record(const DirectoryRecord& record, const KeyPair& signer, const NetworkId& network) {
   Bytes out;

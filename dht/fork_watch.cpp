@@ -83,7 +83,7 @@ void ForkWatch::judge(LinkId link, const Search& search, const BlockView& theirs
   forks_.push_back({context_.clock.wall_ms(), search.peer, fork_side(*ours), fork_side(theirs)});
   context_.store.put(Table::meta, meta_forks(), encode_forks(forks_));
   context_.turn.touch();
-  const HandleRecord* teller = context_.ledger.handle_of(search.peer);
+  const HandleRecord* teller = context_.handles.of(search.peer);
   spdlog::critical(
       "ledger: TWO HISTORIES of this network exist: @{} has block {} as {}, here it is {}, and both were decided by "
       "votes that count; see `diot ledger verify`",

@@ -106,7 +106,7 @@ void FrameQueue::pop(std::size_t bytes) {
 Bytes encode_hello(const Hello& hello) {
   Bytes out;
   PackWriter pack(out);
-  pack.array(9);
+  pack.array(hello.registration.empty() ? 9 : 10);
   pack.uint(hello.version_min);
   pack.uint(hello.version_max);
   pack.uint(hello.features);
@@ -118,6 +118,7 @@ Bytes encode_hello(const Hello& hello) {
   pack.array(count);
   for (std::size_t i = 0; i < count; ++i) pack.str(hello.addresses[i]);
   pack.str(std::string_view(hello.agent).substr(0, limits::agent_bytes_max));
+  if (!hello.registration.empty()) pack.bin(hello.registration);
   return out;
 }
 
@@ -143,7 +144,8 @@ Result<Hello> decode_hello(ByteView body, const Hello& own) {
   for (auto left = in.array(limits::addresses_per_node_max); left > 0; --left)
     out.addresses.emplace_back(in.str(address_bytes_max));
   out.agent = in.str(limits::agent_bytes_max);
-  for (auto left = count - elements; left > 0; --left) in.skip();
+  if (count > elements) out.registration = to_bytes(in.bin(limits::hello_registration_bytes_max));
+  for (auto left = count; left > elements + 1; --left) in.skip();
   if (!in.done() || !is_printable(out.agent) || !std::ranges::all_of(out.addresses, is_printable)) return malformed();
   if (out.network != own.network) return fail(Errc::not_permitted, "the nodes are in different networks");
   return out;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "core/ledger/provisional.hpp"
 #include "core/limits.hpp"
 #include "core/topic.hpp"
 
@@ -11,6 +12,7 @@ namespace diot {
 namespace {
 
 constexpr auto second = std::chrono::seconds(1);
+constexpr auto unregistered_grace = std::chrono::seconds(10);
 constexpr auto catalogue_lookup_interval = std::chrono::seconds(10);
 
 Bytes meta_copied() { return to_bytes("copied"); }
@@ -50,14 +52,16 @@ Overlay::Overlay(OverlayConfig config, const KeyPair& node, Ledger& ledger, Stor
                  Turn& turn, const Clock& clock, Random& random)
     : config_(std::move(config)),
       wills_(store, node.node_id()),
-      context_{node, config_.handle, ledger, store, retained, wills_, turn, clock, random, HybridClock(clock)},
+      context_{node, ledger, store, retained, wills_, turn, clock, random, HybridClock(clock)},
       logs_(context_),
       own_(context_, logs_),
       remote_(context_, logs_),
       ledger_sync_(
           context_, config_.witness ? &*config_.witness : nullptr, [this] { ledger_changed(); }, config_.catch_up,
           config_.archive, config_.history),
+      registration_(context_, ledger_sync_),
       peers_(context_) {
+  context_.own.shown = config_.handle;
   context_.instance = random.id<InstanceId>();
   logs_.on_lack = [this](const ChannelId& id, const NodeId& writer, const Cursor& before) {
     remote_.on_lack(id, writer, before);
@@ -81,6 +85,8 @@ Result<void> Overlay::load() {
   if (!context_.ledger.genesis().founding.empty())
     if (const auto entry = describe_entry(context_.ledger.genesis().founding.front())) context_.founder = entry->handle;
   ledger_sync_.load();
+  if (auto loaded = registration_.load(); !loaded) return loaded;
+  name_myself();
   if (auto loaded = logs_.load(); !loaded) return loaded;
   if (auto loaded = wills_.load(); !loaded) return loaded;
   if (auto loaded = own_.load(); !loaded) return loaded;
@@ -142,6 +148,9 @@ void Overlay::tick() {
     if (const auto silence = context_.links->silent_for(id);
         link.kind == LinkClass::member && silence < limits::presence_lease)
       wills_.heard(link.peer, now - silence);
+  context_.handles.tick(now, [this](const NodeId& peer) { return peers_.link_to(peer).has_value(); });
+  part_from_unregistered();
+  registration_.tick();
   remote_.tick();
   renew_lease();
   find_catalogues();
@@ -159,25 +168,59 @@ void Overlay::find_catalogues() {
   next_catalogue_lookup_ = now + catalogue_lookup_interval;
   for (const auto& handle : remote_.handles()) {
     if (remote_.catalogue_of(handle)) continue;
+    const HandleRecord* record = context_.handles.find(handle);
     context_.directory->find(
-        DirectoryKind::catalogue, as_bytes(handle),
-        [this](const DirectoryRecord& record) { remote_.on_directory_record(record); }, [] {});
+        DirectoryKind::catalogue, as_bytes(record ? record->handle : handle),
+        [this](const DirectoryRecord& found) { remote_.on_directory_record(found); }, [] {});
   }
 }
 
 // The ledger -------------------------------------------------------------------------------------------------
 
+void Overlay::name_myself() {
+  OwnNames names{config_.handle, registration_.provisional_name()};
+  if (!names.provisional.empty())
+    names.shown = names.provisional;
+  else if (const HandleRecord* own = context_.ledger.handle(config_.handle); own && own->role_of(context_.self()))
+    names.provisional = provisional_name(context_.network(), own->handle, own->register_entry);
+  if (names.shown == context_.own.shown && names.provisional == context_.own.provisional) return;
+  if (names.shown != context_.own.shown) spdlog::info("this home is @{}", names.shown);
+  context_.own = std::move(names);
+  if (on_named) on_named(context_.own);
+}
+
 void Overlay::ledger_changed() {
+  registration_.ledger_changed();
+  context_.handles.ledger_changed(context_.clock.wall_ms());
+  const bool was_provisional = context_.own.is_provisional();
+  name_myself();
+  if (was_provisional != context_.own.is_provisional()) {
+    own_.announce_catalogue();
+    publish_node_record();
+  }
   remote_.ledger_changed();
   // Who was a stranger when it came may be known now: its next link is a member's. Whom a block revoked is cut off by it.
-  for (const auto& [id, link] : links_) {
-    const bool known = context_.ledger.handle_of(link.peer);
+  for (auto& [id, link] : links_) {
+    if (context_.ledger.handle_of(link.peer)) link.unregistered = false;
+    const bool known = context_.handles.of(link.peer);
     if (link.kind == LinkClass::enrolling && !link.enrolled && known)
       context_.links->close(id, "this node's ledger knows you now: link again");
-    if (link.kind == LinkClass::member && !known) {
+    if (link.kind == LinkClass::member && !known && !link.unregistered) {
       context_.count("links closed to nodes that speak for no handle any more");
       context_.links->close(id, "the ledger lets this node speak for no handle any more");
     }
+  }
+}
+
+/// Whose registration has come to nothing gets the blocks that say so, and then has no place here.
+void Overlay::part_from_unregistered() {
+  const Monotonic now = context_.clock.monotonic();
+  for (auto& [id, link] : links_) {
+    if (link.kind != LinkClass::member || !link.unregistered || context_.handles.of(link.peer)) continue;
+    if (link.until == Monotonic{}) link.until = now + unregistered_grace;
+    if (now < link.until) continue;
+    context_.count("links closed to nodes that speak for no handle any more");
+    context_.links->close(id, "this home's registration was refused, as the ledger here says");
   }
 }
 
@@ -187,7 +230,7 @@ void Overlay::renew_lease() {
   const auto days = context_.ledger.genesis().lease_days;
   const auto now = context_.clock.monotonic();
   if (days == 0 || now < next_renewal_) return;
-  const HandleRecord* own = context_.ledger.handle(context_.handle);
+  const HandleRecord* own = context_.ledger.handle(context_.own.shown);
   if (!own || !own->role_of(context_.self())) return;
   const WallMs third = WallMs{days} * 24 * 60 * 60 * 1000 / 3;
   if (own->lease_until > std::max(context_.clock.wall_ms(), context_.ledger.head_time()) + third) return;
@@ -207,24 +250,34 @@ Hello Overlay::own_hello() {
   hello.checkpoint = ledger_sync_.durable_head();
   hello.addresses = config_.addresses;
   hello.agent = "diot/" DIOT_VERSION;
+  hello.registration = registration_.told();
+  if (hello.registration.size() > limits::hello_registration_bytes_max) hello.registration.clear();
   if (ledger_sync_.is_witness()) hello.features |= feature_witness;
   return hello;
 }
 
-LinkClass Overlay::admit(const NodeId& peer, const Hello&, bool dialled_by_us) {
-  if (context_.ledger.handle_of(peer)) return LinkClass::member;
+LinkClass Overlay::admit(const NodeId& peer, const Hello& hello, bool dialled_by_us) {
+  if (context_.handles.of(peer)) return LinkClass::member;
+  if (!hello.registration.empty()) {
+    const WallMs now = std::max(context_.clock.wall_ms(), context_.ledger.head_time());
+    if (context_.handles.take(hello.registration, peer, now, context_.clock.monotonic())) return LinkClass::member;
+    context_.count("homes refused that are not registered yet");
+    // It learns from the ledger why.
+    if (context_.handles.holds_invite(hello.registration, peer, now)) return LinkClass::member;
+  }
   // A node that our ledger does not know yet: whom we dial must be known, who dials us may hold an invite, or come from
   // a later block than ours.
   return dialled_by_us ? LinkClass::refused : LinkClass::enrolling;
 }
 
 void Overlay::link_up(LinkId link, const NodeId& peer, const Hello& hello, LinkClass kind, bool dialled_by_us) {
-  links_[link] = {peer, hello.instance, kind, false};
+  links_[link] = {peer, hello.instance, kind, false, context_.ledger.handle_of(peer) == nullptr, {}};
   if (kind != LinkClass::member) return;
   wills_.heard(peer, context_.clock.monotonic());  // also if it ends before the next second asks
   peers_.link_up(link, peer, hello, dialled_by_us);
   ledger_sync_.link_up(link, peer, hello, kind);
   remote_.link_up(link, peer);
+  registration_.link_up();
 }
 
 void Overlay::link_down(LinkId link, const NodeId& peer, const std::string&) {
@@ -279,7 +332,8 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
       return;
     case FrameType::catalogue_get:
       return with(wire::decode_catalogue_get(body), [&](const auto& get) {
-        if (get.handle == context_.handle)
+        // By its handle a home is asked for, too, that does not know its block yet.
+        if (context_.own.contains(get.handle) || get.handle == config_.handle)
           own_.follow_catalogue(id);
         else
           remote_.on_catalogue_get(id, get);
@@ -287,7 +341,7 @@ void Overlay::link_frame(LinkId id, const NodeId& peer, FrameType type, ByteView
     case FrameType::catalogue: {
       const auto record = decode_directory_record(body, context_.network());
       if (!record) return context_.count("catalogues refused");
-      if (equal(record->subject, as_bytes(context_.handle))) return own_.on_own_catalogue(*record);
+      if (context_.own.contains(as_text(record->subject))) return own_.on_own_catalogue(*record);
       return remote_.on_catalogue(id, peer, *record);
     }
     case FrameType::channel_join:
@@ -327,7 +381,7 @@ void Overlay::runs_twice(const RunsTwice& what) {
   if (what.node != context_.self()) {
     context_.count("nodes seen to run twice");
     copied_peers_[what.node] = context_.clock.wall_ms();  // bounded by the ledger's nodes
-    const HandleRecord* handle = context_.ledger.handle_of(what.node);
+    const HandleRecord* handle = context_.handles.of(what.node);
     spdlog::warn("a node of @{} ({}) runs twice, once at {}: both stop publishing to other homes until one is stopped",
                  handle ? handle->handle : "?", to_display(what.node), what.address);
     return;
@@ -345,7 +399,7 @@ void Overlay::runs_twice(const RunsTwice& what) {
   own_.hold_back();
   begin_incarnation();
   context_.turn.touch();
-  const HandleRecord* teller = context_.ledger.handle_of(what.told_by);
+  const HandleRecord* teller = context_.handles.of(what.told_by);
   spdlog::error(
       "another process with this node's key runs (seen by @{} at {}): nothing is published to other homes any "
       "more; see `diot status`",
@@ -364,11 +418,15 @@ void Overlay::on_batch(LinkId link, const wire::HeldBatch& held) {
 // Invites ----------------------------------------------------------------------------------------------------
 
 Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
-  const HandleRecord* own = context_.ledger.handle(context_.handle);
+  const HandleRecord* own = context_.ledger.handle(context_.own.shown);
+  if (context_.own.is_provisional())
+    return fail(Errc::not_permitted, fmt::format("@{} is not registered yet, and only a registered handle may invite; "
+                                                 "see `diot status`",
+                                                 context_.own.shown));
   if (!own || own->role_of(context_.self()) != Role::admin)
     return fail(Errc::not_permitted, fmt::format("only a node with the role admin may invite for @{}; see `diot handle "
                                                  "show`",
-                                                 context_.handle));
+                                                 context_.own.shown));
   if (uses == 0 && context_.ledger.genesis().admission != Admission::open)
     return fail(Errc::not_permitted, "this network is by invitation: nobody gets in for work");
   if (config_.addresses.empty())
@@ -381,7 +439,7 @@ Result<Invite> Overlay::make_invite(std::uint32_t uses, WallMs valid_ms) {
   invite.addresses = config_.addresses;
   Grant grant;
   grant.network = context_.network();
-  grant.inviter = context_.handle;
+  grant.inviter = context_.own.shown;
   grant.token = KeyPair::from_seed(invite.token_seed).public_key();
   grant.uses = uses;
   grant.expiry =

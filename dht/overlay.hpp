@@ -16,6 +16,7 @@
 #include "dht/dht_key.hpp"
 #include "dht/ledger_sync.hpp"
 #include "dht/own_channels.hpp"
+#include "dht/own_registration.hpp"
 #include "dht/peers.hpp"
 #include "dht/remote_channels.hpp"
 
@@ -54,6 +55,8 @@ class Overlay final : public OverlayPort, public LinkEvents {
   /// Addresses where this node can be dialled, once the listeners are open.
   void set_addresses(std::vector<std::string> addresses);
   void set_retention(const Retention& retention) { logs_.set_retention(retention); }
+  /// Runs in `load`, and when a provisional name gives way to the handle.
+  std::function<void(const OwnNames&)> on_named;
   /// Before the store is sealed.
   void end_turn();
   /// About every 100 ms.
@@ -110,19 +113,25 @@ class Overlay final : public OverlayPort, public LinkEvents {
   const Counters& counters() const { return context_.counters; }
   /// The wills that stand in the channels held here, own ones and others'.
   const WillTable& wills() const { return wills_; }
-  const std::string& handle() const { return context_.handle; }
+  const OwnNames& names() const { return context_.own; }
+  const KnownHandles& handles() const { return context_.handles; }
+  const OwnRegistration& registration() const { return registration_; }
 
  private:
   struct Link {
     NodeId peer;
     InstanceId instance;
     LinkClass kind = LinkClass::refused;
-    bool enrolled = false;  ///< an enrolling link whose token was proved
+    bool enrolled = false;      ///< an enrolling link whose token was proved
+    bool unregistered = false;  ///< a member that was not in the ledger when it came
+    Monotonic until{};          ///< when that one, whose name is nothing any more, has heard why
   };
 
   void enrol(LinkId id, Link& link, ByteView body);
   Result<void> check_enrolment(const Link& link, ByteView body) const;
   void ledger_changed();
+  void name_myself();
+  void part_from_unregistered();
   void renew_lease();
   void begin_incarnation(std::uint64_t above = 0);
   void on_positions(LinkId link, const ChannelId& channel, const std::vector<wire::Position>& positions);
@@ -137,6 +146,7 @@ class Overlay final : public OverlayPort, public LinkEvents {
   OwnChannels own_;
   RemoteChannels remote_;
   LedgerSync ledger_sync_;
+  OwnRegistration registration_;
   Peers peers_;
   std::map<LinkId, Link> links_;
   std::optional<Copied> copied_;

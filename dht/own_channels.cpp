@@ -57,14 +57,14 @@ Result<void> OwnChannels::load() {
 }
 
 Result<const HandleRecord*> OwnChannels::may_change() const {
-  const HandleRecord* own = context_.ledger.handle(context_.handle);
+  const HandleRecord* own = context_.handles.find(context_.own.shown);
   if (!own)
     return fail(Errc::not_permitted,
-                fmt::format("@{} is not registered here: shares need a handle; see `diot status`", context_.handle));
+                fmt::format("@{} is not registered here: shares need a handle; see `diot status`", context_.own.shown));
   if (own->role_of(context_.self()) != Role::admin)
     return fail(Errc::not_permitted, fmt::format("this node may speak for @{} but not change its shares: that takes a "
                                                  "node with the role admin; see `diot handle show`",
-                                                 context_.handle));
+                                                 context_.own.shown));
   return own;
 }
 
@@ -77,7 +77,7 @@ Result<void> OwnChannels::check_preset(Preset preset) const {
 }
 
 Result<ShareRecord> OwnChannels::find(const std::string& filter) const {
-  if (const ShareRecord* record = shares_.by_filter(local_name(filter, context_.handle))) return *record;
+  if (const ShareRecord* record = shares_.by_filter(local_name(filter, context_.own))) return *record;
   return fail(Errc::not_found, fmt::format("no share has the filter '{}'; see `diot share list`", filter));
 }
 
@@ -105,7 +105,7 @@ void OwnChannels::erase(const ShareRecord& record) {
 }
 
 Result<ShareRecord> OwnChannels::add(const std::string& given, Preset preset) {
-  const std::string filter(local_name(given, context_.handle));
+  const std::string filter(local_name(given, context_.own));
   if (auto valid = check_filter(filter); !valid) return tl::unexpected(valid.error());
   if (parts_of(filter).kind != TopicKind::local)
     return fail(Errc::invalid, fmt::format("'{}' is not a topic of this home: shares take local names such as "
@@ -117,7 +117,7 @@ Result<ShareRecord> OwnChannels::add(const std::string& given, Preset preset) {
   if (auto free = shares_.check_addition(filter); !free) return tl::unexpected(free.error());
   if (shares_.all().size() >= limits::shares_per_handle_max)
     return fail(Errc::limit, fmt::format("@{} has {} shares already, the most that a catalogue holds; remove one first",
-                                         context_.handle, shares_.all().size()));
+                                         context_.own.shown, shares_.all().size()));
   ShareRecord record;
   insert(**own, filter, preset, record);
   changed();
@@ -165,7 +165,9 @@ void OwnChannels::announce_catalogue() {
 
 void OwnChannels::tell_catalogue(Bytes made) {
   catalogue_ = std::move(made);
-  if (context_.directory) context_.directory->publish(DirectoryKind::catalogue, as_bytes(context_.handle), catalogue_);
+  // Nobody keeps it whose ledger does not know the handle.
+  if (context_.directory && !context_.own.is_provisional())
+    context_.directory->publish(DirectoryKind::catalogue, as_bytes(context_.own.shown), catalogue_);
   for (LinkId link : followers_) context_.links->send(link, FrameType::catalogue, {catalogue_});
 }
 
@@ -234,7 +236,7 @@ void OwnChannels::rehome_retained() {
 Bytes OwnChannels::make_catalogue() {
   DirectoryRecord record;
   record.kind = DirectoryKind::catalogue;
-  record.subject = to_bytes(context_.handle);
+  record.subject = to_bytes(context_.own.shown);
   record.signer = context_.self();
   record.seq = catalogue_seq_ = std::max(context_.clock.wall_ms(), catalogue_seq_ + 1);
   Bytes seq;
@@ -252,7 +254,7 @@ Bytes OwnChannels::make_catalogue() {
 // Messages ---------------------------------------------------------------------------------------------------
 
 Route OwnChannels::route_of(std::string_view topic) const {
-  const std::string_view name = local_name(topic, context_.handle);
+  const std::string_view name = local_name(topic, context_.own);
   const TopicKind kind = parts_of(name).kind;
   if (kind == TopicKind::owned || kind == TopicKind::commons) return Route::not_permitted;
   if (kind == TopicKind::system) return Route::home;
@@ -267,7 +269,7 @@ Route OwnChannels::publish(const MessagePtr& message) {
 Route OwnChannels::publish(const MessagePtr& message, bool durable) {
   const Route route = route_of(message->topic);
   if (route != Route::shared) return route;
-  const std::string topic(local_name(message->topic, context_.handle));
+  const std::string topic(local_name(message->topic, context_.own));
   const ChannelId id = shares_.of_topic(topic)->channel;
   Channel& channel = channels_.at(id);
   if (!durable && !logs_.has_members(id)) return route;  // nobody is there to hear it, and nothing keeps it

@@ -32,6 +32,8 @@ class OwnChannels {
   const Shares& shares() const { return shares_; }
   /// The signed list of the public shares, for readers and for the DHT.
   const Bytes& catalogue() const { return catalogue_; }
+  /// Made anew, and sent to those who follow it.
+  void announce_catalogue();
 
   // Messages.
   Route route_of(std::string_view topic) const;
@@ -124,8 +126,6 @@ class OwnChannels {
   void rehome_retained();
   Bytes make_catalogue();
   void tell_catalogue(Bytes made);
-  /// Made anew, and sent to those who follow it.
-  void announce_catalogue();
   void take(const ChannelId& id, Channel& channel, Stream stream, const Record& record, OpenRecord open);
   void take(const ChannelId& id, Channel& channel, Stream stream, OpenRecord open);
   void form_durable(const ChannelId& id, Channel& channel);

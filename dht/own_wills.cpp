@@ -22,7 +22,7 @@ Bytes OwnChannels::meta_wills(const ChannelId& channel) {
 
 void OwnChannels::set_will(std::uint64_t number, const MessagePtr& will, std::uint32_t delay_seconds) {
   clear_will(number);
-  const std::string_view topic = local_name(will->topic, context_.handle);
+  const std::string_view topic = local_name(will->topic, context_.own);
   if (parts_of(topic).kind != TopicKind::local) return;  // nobody else hears of it
   const std::size_t bytes = cost_of(*will);
   if (bytes > 2 * limits::will_bytes_max || wills_.size() >= limits::wills_per_handle_max ||
@@ -54,7 +54,7 @@ void OwnChannels::say_cleared(std::uint64_t number, OwnWill& will) {
   const ChannelId id = std::exchange(will.channel, {});
   const auto channel = channels_.find(id);
   if (channel == channels_.end()) return;
-  const std::string topic(local_name(will.message->topic, context_.handle));
+  const std::string topic(local_name(will.message->topic, context_.own));
   Record record{RecordKind::will_clear, topic, Qos::at_least_once, false, {}, {}, number};
   OpenRecord open{{}, false, false, topic, nullptr};
   open.clears_will = number;
@@ -62,7 +62,7 @@ void OwnChannels::say_cleared(std::uint64_t number, OwnWill& will) {
 }
 
 void OwnChannels::place_will(std::uint64_t number, OwnWill& will) {
-  const std::string topic(local_name(will.message->topic, context_.handle));
+  const std::string topic(local_name(will.message->topic, context_.own));
   const ShareRecord* share = shares_.of_topic(topic);
   const ChannelId to = share && share->is_public() ? share->channel : ChannelId{};
   if (to == will.channel) return;

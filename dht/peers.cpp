@@ -46,7 +46,7 @@ Result<void> Peers::load() {
 }
 
 void Peers::learned(const NodeId& node, const std::vector<std::string>& addresses) {
-  if (node == context_.self() || !context_.ledger.handle_of(node)) return;  // bounded by the ledger's nodes
+  if (node == context_.self() || !context_.handles.of(node)) return;  // bounded by the ledger's nodes
   Peer& peer = peers_[node];
   std::vector<std::string> merged;
   auto add = [&](const std::string& address) {
@@ -61,7 +61,7 @@ void Peers::learned(const NodeId& node, const std::vector<std::string>& addresse
   if (merged == peer.addresses) return;
   peer.addresses = std::move(merged);
   peer.next_dial = {};
-  save(node, peer);
+  if (context_.ledger.handle_of(node)) save(node, peer);
 }
 
 void Peers::save(const NodeId& node, const Peer& peer) {
@@ -82,6 +82,10 @@ void Peers::link_up(LinkId link, const NodeId& node, const Hello& hello, bool di
 void Peers::link_down(LinkId link, const NodeId& node) {
   const auto found = peers_.find(node);
   if (found == peers_.end() || found->second.link != link) return;
+  if (!context_.ledger.handle_of(node)) {  // who is not registered yet dials us
+    peers_.erase(found);
+    return;
+  }
   Peer& peer = found->second;
   const bool stood = context_.clock.monotonic() - peer.since >= limits::redial_max;
   peer.link.reset();
@@ -113,7 +117,7 @@ std::set<NodeId> Peers::background() const {
   for (const auto& [node, peer] : peers_)
     if (out.size() < background_links && !peer.addresses.empty()) out.insert(node);
   const auto& handles = context_.ledger.handles();
-  auto at = handles.upper_bound(context_.handle);
+  auto at = handles.upper_bound(context_.own.shown);
   for (auto left = std::min(handles.size(), background_links); left > 0 && out.size() < background_links; --left) {
     if (at == handles.end()) at = handles.begin();
     for (const auto& [node, role] : at->second.nodes) out.insert(node);

@@ -27,7 +27,7 @@ Bytes catalogue_key(std::string_view handle) { return to_bytes(fmt::format("{}{}
 RemoteChannels::RemoteChannels(OverlayContext& context, ChannelLogs& logs) : context_(context), logs_(logs) {
   context_.wills.on_over = [this](const WillKey& key, const HeldWill& will) {
     if (const auto channel = channels_.find(key.channel); will.record.retain && channel != channels_.end())
-      veils_over_.push_back(owned_topic(channel->second.handle, will.record.topic));
+      for (const auto& handle : channel->second.handles) veils_over_.push_back(owned_topic(handle, will.record.topic));
   };
 }
 
@@ -37,17 +37,19 @@ Result<void> RemoteChannels::load() {
   return context_.store.scan(Table::meta, prefix, after_prefix(prefix), [&](ByteView key, ByteView value) {
     const auto record = decode_directory_record(value, context_.network());
     const std::string handle(as_text(key).substr(catalogue_prefix.size()));
-    if (!record || as_text(record->subject) != handle) return true;
+    if (!record || !context_.handles.is_same(as_text(record->subject), handle)) return true;
     take_catalogue(handle, owners_[handle], *record, Signer::judged_before);
     return true;
   });
 }
 
 void RemoteChannels::settle(const std::function<bool(const ChannelId&)>& own) {
-  for (auto& [handle, owner] : owners_) recompute(handle, owner);
-  for (auto& [id, channel] : channels_)
-    if (wants_durably(channel))
-      for (const auto& writer : logs_.writers(id)) channel.followed.insert(writer);
+  for (auto& [handle, owner] : owners_) {
+    recompute(handle, owner);
+    if (!owner.known && std::ranges::any_of(owner.filters, [](const auto& each) { return each.second.durable > 0; }))
+      resuming_.insert(handle);
+  }
+  for (auto& [id, channel] : channels_) resume(id, channel);
   for (const ChannelId& id : logs_.held()) {
     const auto channel = channels_.find(id);
     if (own(id)) continue;
@@ -65,11 +67,16 @@ void RemoteChannels::settle(const std::function<bool(const ChannelId&)>& own) {
   for (const auto& id : stale) context_.retained.erase_channel(id);
 }
 
+void RemoteChannels::resume(const ChannelId& id, Channel& channel) {
+  if (wants_durably(channel))
+    for (const auto& writer : logs_.writers(id)) channel.followed.insert(writer);
+}
+
 // Demand -----------------------------------------------------------------------------------------------------
 
 void RemoteChannels::add_demand(std::string_view filter, bool durable) {
   const auto parts = parts_of(filter);
-  if (parts.kind != TopicKind::owned || parts.handle == context_.handle || parts.rest.empty()) return;
+  if (parts.kind != TopicKind::owned || context_.own.contains(parts.handle) || parts.rest.empty()) return;
   const std::string handle(parts.handle);
   Owner& owner = owners_[handle];
   Demand& demand = owner.filters[std::string(parts.rest)];
@@ -78,7 +85,7 @@ void RemoteChannels::add_demand(std::string_view filter, bool durable) {
   if (!first) return;
   ask_owners(owner, handle);
   for (const auto& [link, answered] : owner.helpers) ask(owner, handle, links_.at(link), link);
-  recompute(handle, owner);
+  recompute(handle, owner, false);
 }
 
 void RemoteChannels::remove_demand(std::string_view filter, bool durable) {
@@ -104,16 +111,24 @@ bool RemoteChannels::wants(const Owner& owner, std::string_view filter) {
 }
 
 bool RemoteChannels::wants_durably(const Channel& channel) const {
-  const auto owner = owners_.find(channel.handle);
-  return owner != owners_.end() && std::ranges::any_of(owner->second.filters, [&](const auto& demand) {
-           return demand.second.durable > 0 && overlaps(channel.share.policy.filter, demand.first);
-         });
+  return std::ranges::any_of(readers(channel), [&](const Owner* owner) {
+    return std::ranges::any_of(owner->filters, [&](const auto& demand) {
+      return demand.second.durable > 0 && overlaps(channel.share.policy.filter, demand.first);
+    });
+  });
+}
+
+std::vector<const RemoteChannels::Owner*> RemoteChannels::readers(const Channel& channel) const {
+  std::vector<const Owner*> out;
+  for (const auto& handle : channel.handles)
+    if (const auto owner = owners_.find(handle); owner != owners_.end()) out.push_back(&owner->second);
+  return out;
 }
 
 std::set<NodeId> RemoteChannels::wanted() const {
   std::set<NodeId> out;
   for (const auto& [handle, owner] : owners_) {
-    const HandleRecord* record = owner.wanted() ? context_.ledger.handle(handle) : nullptr;
+    const HandleRecord* record = owner.wanted() ? context_.handles.find(handle) : nullptr;
     if (!record) continue;
     for (const auto& [node, role] : record->nodes) out.insert(node);
   }
@@ -122,8 +137,8 @@ std::set<NodeId> RemoteChannels::wanted() const {
 
 std::string RemoteChannels::waiting_for(std::string_view filter) const {
   const auto parts = parts_of(filter);
-  if (parts.kind != TopicKind::owned || parts.handle == context_.handle) return {};
-  const HandleRecord* record = context_.ledger.handle(parts.handle);
+  if (parts.kind != TopicKind::owned || context_.own.contains(parts.handle)) return {};
+  const HandleRecord* record = context_.handles.find(parts.handle);
   if (!record) return fmt::format("@{} is not in the ledger (as far as this node has it)", parts.handle);
   const auto owner = owners_.find(parts.handle);
   if (owner == owners_.end()) return fmt::format("nobody here has subscribed to '{}'", filter);
@@ -160,7 +175,7 @@ const std::map<ChannelId, ShareRecord>* RemoteChannels::catalogue_of(std::string
 
 void RemoteChannels::ask(Owner& owner, const std::string& handle, const NodeId& peer, LinkId link) {
   wire::CatalogueGet get{handle, {}};
-  if (context_.speaks_for(peer, handle)) {
+  if (context_.handles.speaks_for(peer, handle)) {
     owner.links[peer] = link;
     owner.answered.erase(peer);
     owner.helpers.erase(link);
@@ -176,11 +191,11 @@ void RemoteChannels::ask(Owner& owner, const std::string& handle, const NodeId& 
 /// Links to its nodes may be up for another reason.
 void RemoteChannels::ask_owners(Owner& owner, const std::string& handle) {
   for (const auto& [link, peer] : links_)
-    if (!owner.links.contains(peer) && context_.speaks_for(peer, handle)) ask(owner, handle, peer, link);
+    if (!owner.links.contains(peer) && context_.handles.speaks_for(peer, handle)) ask(owner, handle, peer, link);
 }
 
 bool RemoteChannels::out_of_reach(const Owner& owner, const std::string& handle) const {
-  const HandleRecord* record = context_.ledger.handle(handle);
+  const HandleRecord* record = context_.handles.find(handle);
   if (!record) return false;
   if (record->nodes.empty()) return true;  // they were revoked, and what others hold is all there is
   return std::ranges::any_of(record->nodes, [&](const auto& node) {
@@ -200,7 +215,7 @@ void RemoteChannels::seek_helpers(Owner& owner, const std::string& handle) {
   if (now - owner.out_of_reach_since < helper_patience) return;
   for (const auto& [link, peer] : links_) {
     if (owner.helpers.size() >= helpers_max) break;
-    if (!owner.helpers.contains(link) && !context_.speaks_for(peer, handle)) ask(owner, handle, peer, link);
+    if (!owner.helpers.contains(link) && !context_.handles.speaks_for(peer, handle)) ask(owner, handle, peer, link);
   }
 }
 
@@ -209,7 +224,7 @@ void RemoteChannels::dismiss_helpers(Owner& owner, const std::string& handle) {
   for (const auto& [link, answered] : std::exchange(owner.helpers, {})) {
     context_.links->send(link, FrameType::catalogue_get, {wire::encode_catalogue_get({handle, {}})});
     for (auto& [id, channel] : channels_) {
-      if (channel.handle != handle || channel.joins.erase(link) == 0) continue;
+      if (!channel.handles.contains(handle) || channel.joins.erase(link) == 0) continue;
       expect_nothing(channel, link);
       context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
     }
@@ -219,7 +234,7 @@ void RemoteChannels::dismiss_helpers(Owner& owner, const std::string& handle) {
 void RemoteChannels::link_up(LinkId link, const NodeId& peer) {
   links_[link] = peer;
   for (auto& [handle, owner] : owners_)
-    if (owner.wanted() && context_.speaks_for(peer, handle)) ask(owner, handle, peer, link);
+    if (owner.wanted() && context_.handles.speaks_for(peer, handle)) ask(owner, handle, peer, link);
 }
 
 void RemoteChannels::link_down(LinkId link, const NodeId& peer) {
@@ -256,7 +271,7 @@ void RemoteChannels::ledger_changed() {
 
 Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::string& handle,
                                                                    const DirectoryRecord& record, Signer signer) const {
-  const HandleRecord* owner = context_.ledger.handle(handle);
+  const HandleRecord* owner = context_.handles.find(handle);
   std::map<ChannelId, ShareRecord> out;
   PackReader in(record.body);
   for (auto left = in.array(limits::shares_per_handle_max); left > 0; --left) {
@@ -273,8 +288,8 @@ Result<std::map<ChannelId, ShareRecord>> RemoteChannels::shares_in(const std::st
 
 void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, const DirectoryRecord& record,
                                     Signer signer) {
-  const bool may_sign = signer == Signer::judged_before ? context_.ledger.handle(handle) != nullptr
-                                                        : context_.speaks_for(record.signer, handle);
+  const bool may_sign = signer == Signer::judged_before ? context_.handles.find(handle) != nullptr
+                                                        : context_.handles.speaks_for(record.signer, handle);
   if (record.kind != DirectoryKind::catalogue || !may_sign) {
     context_.count("catalogues refused");
     return;
@@ -297,16 +312,16 @@ void RemoteChannels::take_catalogue(const std::string& handle, Owner& owner, con
 }
 
 void RemoteChannels::on_directory_record(const DirectoryRecord& record) {
-  const std::string handle(as_text(record.subject));
-  const auto found = owners_.find(handle);
-  if (found == owners_.end() || record.seq <= found->second.catalogue_seq) return;
-  take_catalogue(handle, found->second, record, Signer::of_now);
-  context_.turn.touch();
-  if (found->second.catalogue_seq == record.seq) recompute(handle, found->second);
+  for (auto& [handle, owner] : owners_) {
+    if (record.seq <= owner.catalogue_seq || !context_.handles.is_same(handle, as_text(record.subject))) continue;
+    take_catalogue(handle, owner, record, Signer::of_now);
+    context_.turn.touch();
+    if (owner.catalogue_seq == record.seq) recompute(handle, owner);
+  }
 }
 
 void RemoteChannels::on_catalogue_get(LinkId link, const wire::CatalogueGet& get) {
-  if (!context_.ledger.handle(get.handle)) return context_.count("catalogues asked for that nobody has");
+  if (!context_.handles.find(get.handle)) return context_.count("catalogues asked for that nobody has");
   Owner& owner = owners_[get.handle];  // bounded by the ledger's handles
   if (get.filters.empty()) {
     if (owner.for_members.erase(link) > 0) recompute(get.handle, owner);
@@ -319,10 +334,12 @@ void RemoteChannels::on_catalogue_get(LinkId link, const wire::CatalogueGet& get
 }
 
 void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const DirectoryRecord& record) {
-  const std::string handle(as_text(record.subject));
-  const auto found = owners_.find(handle);
-  if (found == owners_.end()) return;
-  Owner& owner = found->second;
+  for (auto& [handle, owner] : owners_)
+    if (context_.handles.is_same(handle, as_text(record.subject))) on_catalogue(link, peer, record, handle, owner);
+}
+
+void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const DirectoryRecord& record,
+                                  const std::string& handle, Owner& owner) {
   const auto helper = owner.helpers.find(link);
   // An owner's node speaks for itself; anybody else passes on what one of them signed.
   if (helper == owner.helpers.end() && record.signer != peer) return context_.count("catalogues refused");
@@ -338,39 +355,64 @@ void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const Directo
   recompute(handle, owner);
 }
 
-void RemoteChannels::recompute(const std::string& handle, Owner& owner) {
+void RemoteChannels::recompute(const std::string& handle, Owner& owner, bool tells) {
   for (const auto& [id, share] : owner.shares) {
     if (!wants(owner, share.policy.filter)) continue;
     const auto [at, fresh] = channels_.try_emplace(id);
     Channel& channel = at->second;
     if (fresh) context_.wills.listen(id, context_.clock.monotonic());
-    channel.handle = handle;
     channel.share = share;
-    logs_.open(id, handle);
+    if (channel.handles.insert(handle).second) copy_retained(id, handle, tells);
+    logs_.open(id, *channel.handles.begin());
+    if (fresh && resuming_.contains(handle)) resume(id, channel);
     lingering_.erase(id);
     for (const auto& peer : owner.answered)
       if (const auto link = owner.links.find(peer); link != owner.links.end()) {
         const auto joined = channel.joins.find(link->second);
-        if (joined == channel.joins.end() || joined->second.filters != filters_for(owner, channel, link->second))
+        if (joined == channel.joins.end() || joined->second.filters != filters_for(channel, link->second))
           join(id, channel, link->second);
       }
     for (const auto& [link, answered] : owner.helpers)
       if (!channel.joins.contains(link)) join(id, channel, link);
   }
+  if (owner.known) resuming_.erase(handle);
   std::vector<std::pair<ChannelId, bool>> unneeded;
-  for (const auto& [id, channel] : channels_)
-    if (channel.handle == handle) {
+  for (auto& [id, channel] : channels_)
+    if (channel.handles.contains(handle)) {
       const bool ended = !owner.shares.contains(id);
-      if (ended || !wants(owner, channel.share.policy.filter)) unneeded.emplace_back(id, ended);
+      if (!ended && wants(owner, channel.share.policy.filter)) continue;
+      if (channel.handles.size() == 1) {
+        unneeded.emplace_back(id, ended);
+        continue;
+      }
+      channel.handles.erase(handle);
+      context_.retained.erase_channel(id, [&](const std::string& topic) { return parts_of(topic).handle != handle; });
     }
   for (const auto& [id, ended] : unneeded) leave(id, ended);
 }
 
 // Channels ---------------------------------------------------------------------------------------------------
 
+void RemoteChannels::copy_retained(const ChannelId& id, const std::string& handle, bool tells) {
+  std::vector<std::pair<std::string, RetainedValue>> copies;
+  context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
+    const auto parts = parts_of(topic);
+    if (parts.kind != TopicKind::owned || parts.handle == handle) return;
+    auto& [name, copy] = copies.emplace_back(owned_topic(handle, parts.rest), value);
+    if (!value.message) return;
+    auto message = std::make_shared<Message>(*value.message);
+    message->topic = name;
+    copy.message = std::move(message);
+  });
+  for (auto& [topic, copy] : copies) {
+    const MessagePtr message = copy.message;
+    if (set_retained(topic, std::move(copy)) && message && tells) context_.broker->deliver_retained(message);
+  }
+}
+
 void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   Join& asked = channel.joins[link];
-  auto filters = filters_for(owners_.at(channel.handle), channel, link);
+  auto filters = filters_for(channel, link);
   if (!filters.empty()) {
     // Copies of what nobody wants any more would grow old unseen.
     const auto wanted = [&](std::string_view name) {
@@ -421,19 +463,21 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
 }
 
-std::vector<std::string> RemoteChannels::filters_for(const Owner& owner, const Channel& channel, LinkId link) const {
+std::vector<std::string> RemoteChannels::filters_for(const Channel& channel, LinkId link) const {
   const std::string& shared = channel.share.policy.filter;
   const auto peer = links_.find(link);
-  if (peer == links_.end() || !context_.speaks_for(peer->second, channel.handle) ||
+  if (peer == links_.end() || !context_.handles.speaks_for(peer->second, *channel.handles.begin()) ||
       logs_.has_members(channel.share.channel))
     return {};
-  for (const auto& [member, filters] : owner.for_members)
-    for (const auto& filter : filters)
-      if (overlaps(shared, filter)) return {};
   std::vector<std::string> out;
-  for (const auto& [filter, demand] : owner.filters) {
-    if (covers(filter, shared)) return {};
-    if (overlaps(shared, filter)) out.push_back(filter);
+  for (const Owner* owner : readers(channel)) {
+    for (const auto& [member, filters] : owner->for_members)
+      for (const auto& filter : filters)
+        if (overlaps(shared, filter)) return {};
+    for (const auto& [filter, demand] : owner->filters) {
+      if (covers(filter, shared)) return {};
+      if (overlaps(shared, filter) && std::ranges::find(out, filter) == out.end()) out.push_back(filter);
+    }
   }
   if (out.size() > limits::filters_for_others_max) out.clear();
   return out;
@@ -515,7 +559,7 @@ std::vector<RemoteChannels::ChannelStatus> RemoteChannels::status() const {
   std::vector<ChannelStatus> out;
   for (const auto& [id, channel] : channels_) {
     ChannelStatus each;
-    each.handle = channel.handle;
+    each.handle = *channel.handles.begin();
     each.filter = channel.share.policy.filter;
     each.id = id;
     each.durable_records = channel.durable_records;

@@ -131,7 +131,8 @@ class RemoteChannels {
     bool over = false;     ///< … and nothing that we lack ourselves: nobody is asked for a while
   };
   struct Channel {
-    std::string handle;
+    /// By which it is read here: two where one demand came by the provisional name and another by the handle. Each gets all.
+    std::set<std::string, std::less<>> handles;
     ShareRecord share;
     std::set<NodeId> followed;  ///< writers whose logs go on from their ends here, without a gap
     std::map<NodeId, LivePlace> live;
@@ -150,6 +151,8 @@ class RemoteChannels {
   // remote_channels.cpp: who wants what, and who is asked for it
   void ask(Owner& owner, const std::string& handle, const NodeId& peer, LinkId link);
   void ask_owners(Owner& owner, const std::string& handle);
+  void on_catalogue(LinkId link, const NodeId& peer, const DirectoryRecord& record, const std::string& handle,
+                    Owner& owner);
   /// Whether some node of the owner is not linked, so that other members are needed.
   bool out_of_reach(const Owner& owner, const std::string& handle) const;
   void seek_helpers(Owner& owner, const std::string& handle);
@@ -163,11 +166,18 @@ class RemoteChannels {
   static bool wants(const Owner& owner, std::string_view filter);
   bool wants_durably(const Channel& channel) const;
   /// Joins the channels that the demand needs now, and leaves the others.
-  void recompute(const std::string& handle, Owner& owner);
+  /// `tells`: subscribers get values that a name gets by it; not where they are about to see them.
+  void recompute(const std::string& handle, Owner& owner, bool tells = true);
+  /// Our copies of the retained values, under one name more.
+  void copy_retained(const ChannelId& id, const std::string& handle, bool tells);
+  /// The logs go on where they are: somebody has counted on every record since before the restart.
+  void resume(const ChannelId& id, Channel& channel);
+  /// Those that read the channel here.
+  std::vector<const Owner*> readers(const Channel& channel) const;
   void join(const ChannelId& id, Channel& channel, LinkId link);
   /// What a link is asked for: the filters of our clients, if it leads to the writer itself, who alone is believed that
   /// nothing else was in a batch whose body it leaves out, and if nobody gets the channel from us. None: everything.
-  std::vector<std::string> filters_for(const Owner& owner, const Channel& channel, LinkId link) const;
+  std::vector<std::string> filters_for(const Channel& channel, LinkId link) const;
   /// Whether all that the logs do not bring us is in what this link sends as the retained values.
   bool knows_enough(const Channel& channel, LinkId link) const;
   void leave(const ChannelId& id, bool share_ended);
@@ -183,8 +193,9 @@ class RemoteChannels {
   /// that would keep it out.
   bool is_known(const Channel& channel, const ProvenRecord& value) const;
   void take_in(Channel& channel, const BatchView& batch, std::uint32_t age_seconds);
-  /// The message that a record of the channel becomes here; nullptr if it is not one, or not acceptable (counted).
-  std::shared_ptr<Message> message_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
+  /// The message that a record of the channel becomes here, under each name by which it is read; none if it is not one, or
+  /// not acceptable (counted).
+  std::vector<MessagePtr> messages_of(const Channel& channel, const Record& record, std::uint32_t age_seconds);
   void on_missing(LinkId link, const ChannelId& id, Channel& channel, const NodeId& writer);
   /// That link serves the channel no more: others are asked for what it was to bring.
   void expect_nothing(Channel& channel, LinkId link);
@@ -224,6 +235,8 @@ class RemoteChannels {
   ChannelLogs& logs_;
   std::map<std::string, Owner, std::less<>> owners_;
   std::map<ChannelId, Channel> channels_;
+  /// With durable demand of before the restart, and not known to anybody yet: a home under its provisional name.
+  std::set<std::string> resuming_;
   std::map<ChannelId, Monotonic> lingering_;  ///< held for others only, until then
   std::map<std::pair<ChannelId, NodeId>, Fork> forks_;
   std::map<LinkId, NodeId> links_;

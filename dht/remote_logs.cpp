@@ -62,7 +62,7 @@ void RemoteChannels::on_heads(LinkId link, const NodeId& peer, const wire::Chann
   join->second.before = !join->second.joined && (join->second.before || heads.number != 0);
   join->second.waits &= !latest;
   for (auto position : heads.positions) {
-    const auto right = context_.ledger.right_to_write(channel.handle, position.writer, heads.channel);
+    const auto right = context_.handles.right_to_write(*channel.handles.begin(), position.writer, heads.channel);
     if (right.extent == WriterRight::Extent::nothing) continue;
     const bool cut = right.extent == WriterRight::Extent::up_to && is_behind(right.last, position.cursor);
     if (cut) position.cursor = right.last;  // a revoked node's log ends there, whatever lies behind
@@ -105,7 +105,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   const BatchHeader& header = batch.header;
   Channel* channel = joined(link, header.channel);
   if (!channel) return context_.count("batches of channels not joined");
-  const auto right = context_.ledger.right_to_write(channel->handle, header.writer, header.channel);
+  const auto right = context_.handles.right_to_write(*channel->handles.begin(), header.writer, header.channel);
   if (right.extent == WriterRight::Extent::nothing) return context_.count("batches of strangers");
   if (right.extent == WriterRight::Extent::up_to &&
       (header.stream == Stream::live || !right.allows(header.incarnation, header.last_seq(), batch.header_hash)))
@@ -333,7 +333,7 @@ Result<void> RemoteChannels::load_forks() {
     const BatchHeader& header = batch->header;
     std::string handle(as_text(value.subspan(std::min(value.size(), 2 * BatchHeader::wire_bytes))));
     if (!check_handle(handle)) {  // of a version that did not note it
-      const HandleRecord* record = context_.ledger.handle_of(header.writer);
+      const HandleRecord* record = context_.handles.of(header.writer);
       handle = record ? record->handle : "";
     }
     forks_[{header.channel, header.writer}] = {std::move(handle), header.channel, header.writer, header.incarnation};
@@ -349,10 +349,10 @@ void RemoteChannels::on_fork(const ChannelId& id, const Channel& channel, const 
   const NodeId& writer = batch.header.writer;
   Fork& fork = forks_[{id, writer}];
   if (fork.incarnation == batch.header.incarnation) return;  // known
-  fork = {channel.handle, id, writer, batch.header.incarnation};
+  fork = {*channel.handles.begin(), id, writer, batch.header.incarnation};
   Bytes proof = to_bytes(batch.header_bytes);
   append(proof, other_header);
-  append(proof, as_bytes(channel.handle));
+  append(proof, as_bytes(fork.handle));
   context_.store.put(Table::meta, fork_key(id, writer), std::move(proof));
   context_.turn.touch();
   context_.count("copied nodes (forked logs)");
@@ -387,10 +387,10 @@ bool RemoteChannels::stands_by(LinkId link, const BatchHeader& header) const {
 /// Of all channels of the handle that this one belongs to.
 Retained::Use RemoteChannels::retained_of(const ChannelId& id) const {
   const auto channel = channels_.find(id);
-  const auto owner = channel == channels_.end() ? owners_.end() : owners_.find(channel->second.handle);
-  if (owner == owners_.end()) return context_.retained.use(id);
+  const auto owners = channel == channels_.end() ? std::vector<const Owner*>() : readers(channel->second);
+  if (owners.empty()) return context_.retained.use(id);
   Retained::Use out;
-  for (const auto& [each, share] : owner->second.shares) {
+  for (const auto& [each, share] : owners.front()->shares) {
     const auto use = context_.retained.use(each);
     out.count += use.count;
     out.bytes += use.bytes;
@@ -431,20 +431,22 @@ void RemoteChannels::retain(const std::string& topic, RetainedValue value, std::
   logs_.pass_retained(id, topic, *from);
 }
 
-std::shared_ptr<Message> RemoteChannels::message_of(const Channel& channel, const Record& record,
+std::vector<MessagePtr> RemoteChannels::messages_of(const Channel& channel, const Record& record,
                                                     std::uint32_t age_seconds) {
-  if (!is_of_share(channel, record)) return nullptr;
-  auto message =
-      message_from(record, owned_topic(channel.handle, record.topic), context_.clock.monotonic(), age_seconds);
-  if (!message) context_.count("records expired on their way");
-  return message;
+  std::vector<MessagePtr> out;
+  if (!is_of_share(channel, record)) return out;
+  for (const auto& handle : channel.handles)
+    if (auto message = message_from(record, owned_topic(handle, record.topic), context_.clock.monotonic(), age_seconds))
+      out.push_back(std::move(message));
+  if (out.empty()) context_.count("records expired on their way");
+  return out;
 }
 
 bool RemoteChannels::keeps(const Channel& channel, std::string_view topic) const {
   if (std::ranges::all_of(channel.joins, [](const auto& join) { return join.second.filters.empty(); })) return true;
-  const auto owner = owners_.find(channel.handle);
-  return owner != owners_.end() &&
-         std::ranges::any_of(owner->second.filters, [&](const auto& demand) { return matches(demand.first, topic); });
+  return std::ranges::any_of(readers(channel), [&](const Owner* owner) {
+    return std::ranges::any_of(owner->filters, [&](const auto& demand) { return matches(demand.first, topic); });
+  });
 }
 
 bool RemoteChannels::is_known(const Channel& channel, const ProvenRecord& value) const {
@@ -479,13 +481,14 @@ void RemoteChannels::take_in(Channel& channel, const BatchView& batch, std::uint
       context_.count("retained records without a root");
       continue;
     }
-    const MessagePtr message = message_of(channel, *record, age_seconds);
-    if (!message) continue;
-    if (record->retain && keeps(channel, record->topic)) {
-      if (channel.snapshot_from) channel.fresh.insert(message->topic);
-      retain(message->topic, retained_from(batch, index, record->kind == RecordKind::message ? message : nullptr), {});
+    for (const MessagePtr& message : messages_of(channel, *record, age_seconds)) {
+      if (record->retain && keeps(channel, record->topic)) {
+        if (channel.snapshot_from) channel.fresh.insert(message->topic);
+        retain(message->topic, retained_from(batch, index, record->kind == RecordKind::message ? message : nullptr),
+               {});
+      }
+      context_.broker->deliver(message, header.stream == Stream::live ? Origin::live : Origin::log);
     }
-    context_.broker->deliver(message, header.stream == Stream::live ? Origin::live : Origin::log);
   }
 }
 
@@ -499,7 +502,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
     if (!proven || proven->header.channel != values.channel ||
         (!is_will && (!proven->record.retain || proven->record.kind != RecordKind::message)) ||
         !keeps(*channel, proven->record.topic) ||
-        !context_.ledger.right_to_write(channel->handle, proven->header.writer, values.channel)
+        !context_.handles.right_to_write(*channel->handles.begin(), proven->header.writer, values.channel)
              .allows(proven->header.incarnation, proven->header.last_seq(), proven->header_hash)) {
       context_.count("retained values refused");
       continue;
@@ -511,11 +514,11 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
       if (of_snapshot && good) offer_will(*channel, *proven, value.proof);
       continue;
     }
-    const MessagePtr message = message_of(*channel, proven->record, value.age_seconds);
-    if (!message) continue;
-    if (of_snapshot) channel->fresh.insert(message->topic);  // what we hold of the topic stays in any case
-    if (!good || is_known(*channel, *proven)) continue;
-    retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
+    for (const MessagePtr& message : messages_of(*channel, proven->record, value.age_seconds)) {
+      if (of_snapshot) channel->fresh.insert(message->topic);  // what we hold of the topic stays in any case
+      if (!good || is_known(*channel, *proven)) continue;
+      retain(message->topic, {message, proven->stamp(), values.channel, to_bytes(value.proof), 0}, link);
+    }
   }
   const bool all = values.last && of_snapshot;
   const auto has_room = [&](const WillKey& key, const HeldWill& will) { return has_room_for(*channel, key, will); };

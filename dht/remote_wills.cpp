@@ -19,9 +19,9 @@ bool RemoteChannels::is_of_share(const Channel& channel, const Record& record) {
 WillTable::Use RemoteChannels::wills_of_handle(const Channel& channel,
                                                WillTable::Use (WillTable::*of)(const ChannelId&) const) const {
   WillTable::Use out;
-  const auto owner = owners_.find(channel.handle);
-  if (owner == owners_.end()) return out;
-  for (const auto& [id, share] : owner->second.shares) {
+  const auto owners = readers(channel);
+  if (owners.empty()) return out;
+  for (const auto& [id, share] : owners.front()->shares) {
     const auto use = (context_.wills.*of)(id);
     out.count += use.count;
     out.bytes += use.bytes;
@@ -79,23 +79,25 @@ void RemoteChannels::derive_wills() {
     const auto channel = channels_.find(key.channel);
     if (channel == channels_.end()) continue;
     const HeldWill& will = *context_.wills.find(key);
-    const auto right = context_.ledger.right_to_write(channel->second.handle, key.writer, key.channel);
+    const auto right = context_.handles.right_to_write(*channel->second.handles.begin(), key.writer, key.channel);
     if (!right.allows(will.place.incarnation, will.place.seq, will.header_hash)) {
       context_.count("wills of revoked nodes");
       context_.wills.clear(key, {will.place.incarnation, will.place.seq + 1});
       continue;
     }
-    auto message = std::make_shared<Message>();
-    message->topic = owned_topic(channel->second.handle, will.record.topic);
-    message->payload = will.record.payload;
-    message->qos = will.record.qos;
-    message->retain = will.record.retain;
-    message->properties = will.record.properties;
-    message->properties.user.emplace_back("diot-derived", "will");
-    message->received = context_.clock.monotonic();
     context_.wills.set_derived(key);
-    if (message->retain) context_.retained.veil(message, key.channel);
-    context_.broker->deliver(message, Origin::log);
+    for (const auto& handle : channel->second.handles) {
+      auto message = std::make_shared<Message>();
+      message->topic = owned_topic(handle, will.record.topic);
+      message->payload = will.record.payload;
+      message->qos = will.record.qos;
+      message->retain = will.record.retain;
+      message->properties = will.record.properties;
+      message->properties.user.emplace_back("diot-derived", "will");
+      message->received = context_.clock.monotonic();
+      if (message->retain) context_.retained.veil(message, key.channel);
+      context_.broker->deliver(message, Origin::log);
+    }
     context_.count("wills derived");
     context_.turn.touch();
   }

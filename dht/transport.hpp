@@ -50,6 +50,10 @@ enum class FrameType : std::uint8_t {
   retained = 46,
 };
 
+namespace limits {
+inline constexpr std::size_t hello_registration_bytes_max = 1536;  ///< with all else a hello fits into hello_bytes_max
+}
+
 enum class LinkId : std::uint64_t {};  ///< never reused within a process
 
 struct Hello {
@@ -60,6 +64,7 @@ struct Hello {
   Checkpoint checkpoint;
   std::vector<std::string> addresses;  ///< where the sender can be dialled
   std::string agent;                   ///< "diot/0.1.0"
+  Bytes registration;                  ///< the register entry of a home that is not in the ledger yet; or empty
 };
 
 /// What a peer may do, decided by the overlay when its hello is in.

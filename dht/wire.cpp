@@ -242,7 +242,7 @@ std::optional<CatalogueGet> decode_catalogue_get(ByteView body) {
   PackReader in(body);
   in.array_of(2);
   CatalogueGet get;
-  get.handle = in.str(32);
+  get.handle = in.str(owner_bytes_max);
   for (auto left = in.array(limits::filters_for_others_max); left > 0; --left)
     if (!check_filter(get.filters.emplace_back(in.str(0xffff)))) return std::nullopt;
   if (!in.done()) return std::nullopt;

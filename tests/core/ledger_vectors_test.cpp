@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/ledger/provisional.hpp"
 #include "core/merkle.hpp"
 #include "tests/core/ledger_world.hpp"
 #include "tests/core/vectors.hpp"
@@ -203,6 +204,12 @@ TEST_F(LedgerVectors3, Block3) {
   EXPECT_EQ(to_hex(encode_handle(*ledger.handle("bob"))), block_3.text("bob record"));
   EXPECT_EQ(to_hex(encode_network(ledger.network_record())), block_3.text("network record"));
   EXPECT_EQ(ledger.map_root().hex(), block_3.text("map root"));
+}
+
+TEST(ProvisionalVectors, the_name_of_a_home_that_is_not_registered) {
+  const Vector vector("provisional-1");
+  EXPECT_EQ(provisional_name(vector.id<NetworkId>("network"), vector.text("handle"), vector.id<Hash>("register entry")),
+            vector.text("name"));
 }
 
 }  // namespace

@@ -156,6 +156,27 @@ TEST(Names, own_topics_are_seen_under_their_local_name) {
   EXPECT_EQ(local_name("@alice", "alice"), "@alice");
 }
 
+TEST(Names, own_topics_are_known_by_the_provisional_name_too) {
+  const OwnNames waits{"alice~234567abcdef", "alice~234567abcdef"}, registered{"alice", "alice~234567abcdef"};
+  EXPECT_EQ(local_name("@alice~234567abcdef/a", waits), "a");
+  EXPECT_EQ(local_name("@alice/a", waits), "@alice/a") << "somebody else may get the name";
+  EXPECT_EQ(local_name("@alice~234567abcdef/a", registered), "a");
+  EXPECT_EQ(local_name("@alice/a", registered), "a");
+  EXPECT_EQ(local_name("@alice~234567abcdee/a", registered), "@alice~234567abcdee/a");
+  EXPECT_EQ(local_name("@/a", OwnNames{"alice", ""}), "@/a");
+}
+
+TEST(Topic, of_a_home_that_is_not_registered_yet_is_owned) {
+  EXPECT_TRUE(check_topic("@alice~234567abcdef/a"));
+  EXPECT_TRUE(check_filter("@alice~234567abcdef/#"));
+  EXPECT_EQ(parts_of("@alice~234567abcdef/a").kind, TopicKind::owned);
+  EXPECT_EQ(parts_of("@alice~234567abcdef/a").handle, "alice~234567abcdef");
+  for (const auto* owner : {"alice~", "~234567abcdef", "alice~234567abcde", "alice~234567abcdefg", "alice~134567abcdef",
+                            "alice~234567ABCDEF", "alice~2345~7abcdef", "al~234567abcdef", "alice~234567abcde+"})
+    EXPECT_FALSE(check_owner(owner)) << owner;
+  EXPECT_FALSE(check_handle("alice~234567abcdef")) << "nobody can register it";
+}
+
 // Few short levels, so that all topics up to one level more than any filter has decide what overlaps and covers mean.
 const std::vector<std::string>& small_topics() {
   static const auto topics = [] {

@@ -175,6 +175,7 @@ TEST(Hello, TheLargestOneFitsAndComesBack) {
   auto hello = full_hello();
   hello.addresses.assign(limits::addresses_per_node_max, std::string(262, 'a'));
   hello.agent.assign(limits::agent_bytes_max, 'b');
+  hello.registration.assign(limits::hello_registration_bytes_max, 0xee);
   const auto wire = encode_hello(hello);
   EXPECT_LT(wire.size() + frame_head_bytes, limits::hello_bytes_max);
   const auto decoded = decode_hello(wire, full_hello());
@@ -193,12 +194,21 @@ TEST(Hello, TooManyAddressesAreCutOffBeforeSending) {
 TEST(Hello, ANewerNodeMaySayMore) {
   auto wire = encode_hello(full_hello());
   ASSERT_EQ(wire[0], 0x99);
-  wire[0] = 0x9b;
+  wire[0] = 0x9c;
   PackWriter more(wire);
+  more.bin(as_bytes("a register entry"));
   more.array(1);
   more.str("news");
   more.uint(5);
-  EXPECT_TRUE(decode_hello(wire, full_hello()));
+  const auto decoded = decode_hello(wire, full_hello());
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(as_text(decoded->registration), "a register entry");
+}
+
+TEST(Hello, ARegisterEntryIsBounded) {
+  auto hello = full_hello();
+  hello.registration.assign(limits::hello_registration_bytes_max + 1, 0xee);
+  EXPECT_FALSE(decode_hello(encode_hello(hello), full_hello()));
 }
 
 TEST(Hello, OfAnUnknownVersionOnlyTheVersionsCount) {

@@ -16,6 +16,7 @@
 #include "core/sqlite_store.hpp"
 #include "core/topic.hpp"
 #include "dht/overlay.hpp"
+#include "dht/own_registration.hpp"
 #include "tests/core/io_loop.hpp"
 
 namespace diot::test {
@@ -184,6 +185,24 @@ class World {
     run();
     EXPECT_TRUE(committed && *committed) << (committed ? committed->error().message : "not answered");
     remember_blocks_of(*homes.begin()->second);
+    start(home);
+    return home;
+  }
+
+  /// Made with an invite of `inviter`, which is all that it has reached: its entry waits on its disk.
+  Home& join_provisionally(const std::string& handle, Home& inviter) {
+    const Invite invite = inviter.overlay->make_invite(1, 3'600'000).value();
+    return join_provisionally(handle, inviter, invite);
+  }
+  Home& join_provisionally(const std::string& handle, Home& inviter, const Invite& invite) {
+    Home& home = make(handle);
+    home.store = std::make_unique<MemoryStore>();
+    home.store->put(Table::meta, meta_registration(),
+                    make_register(registration(home), inviter.ledger->network(), inviter.ledger->head(), home.owner,
+                                  {home.key}, &invite));
+    home.store->put(Table::peer, inviter.key.node_id(), encode_addresses({inviter.address}));
+    home.store->seal();
+    remember_blocks_of(inviter);
     start(home);
     return home;
   }

@@ -22,7 +22,8 @@ void read_hello(ByteView body) {
   const auto own = own_hello();
   const auto hello = decode_hello(body, own);
   if (!hello) return;
-  require(hello->network == own.network && hello->addresses.size() <= limits::addresses_per_node_max,
+  require(hello->network == own.network && hello->addresses.size() <= limits::addresses_per_node_max &&
+              hello->registration.size() <= limits::hello_registration_bytes_max,
           "a fitting hello");
   const auto bytes = encode_hello(*hello);
   const auto again = decode_hello(bytes, own);

@@ -32,8 +32,7 @@ LedgerNode::Process::Process(LedgerNode& node)
       ledger(Ledger::from_genesis(node.world.genesis).value()),
       retained(disk, node.clock),
       wills(disk, node.key.node_id()),
-      context{node.key, node.handle, ledger,     disk,        retained,
-              wills,    turn,        node.clock, node.chance, HybridClock(node.clock)} {}
+      context{node.key, ledger, disk, retained, wills, turn, node.clock, node.chance, HybridClock(node.clock)} {}
 
 void LedgerNode::in_this_life(Time delay, void (LedgerNode::*what)()) {
   world.schedule.after(delay, [this, life = life_, what] {

@@ -247,11 +247,12 @@ class World:
         assert sorted(words) == list(range(1, 25)), done.stderr
         return node, " ".join(words[number] for number in sorted(words)) + "\n"
 
-    def join(self, inviter, name, start=True):
-        """`name`: of a new home, or one of node()."""
+    def join(self, inviter, name, start=True, registered=True):
+        """`name`: of a new home, or one of node(). `registered` False: while the ledger is out of reach."""
         node = name if isinstance(name, Node) else self.node(name)
         invite = inviter.diot("invite").strip()
-        node.diot("join", invite, "--handle", node.name, *node.addresses())
+        joined = node.json("join", invite, "--handle", node.name, *node.addresses())
+        assert registered == (joined["height"] is not None), joined
         return node.start() if start else node
 
     def subscribe(self, node, topic_filter, *options):

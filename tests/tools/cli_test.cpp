@@ -211,6 +211,35 @@ TEST_F(CliTest, JoinShowsTheWordsOnceAndGoesOnAfterAnInterruption) {
   EXPECT_EQ(Home::open(path)->genesis().value(), genesis);
 }
 
+TEST_F(CliTest, JoinCompletesAHomeWhileTheLedgerIsOutOfReach) {
+  const TemporaryFolder other;
+  ::setenv("DIOT_HOME", (other.path() + "/a").c_str(), 1);
+  ASSERT_EQ(init().code, 0);
+  const auto genesis = Home::open(other.path() + "/a")->genesis().value();
+  ::setenv("DIOT_HOME", path.c_str(), 1);
+  Invite invite;
+  Grant grant;
+  grant.inviter = "alice";
+  grant.token = KeyPair::from_seed(invite.token_seed).public_key();
+  grant.signer = KeyPair::from_seed(Seed{}).node_id();
+  invite.grant = encode_grant(grant, KeyPair::from_seed(Seed{}));
+  invite.addresses = {"127.0.0.1:1"};
+  program.join_network = [&](const JoinRequest& request, Store& store) -> Result<JoinResult> {
+    EXPECT_TRUE(request.before_submit());
+    store.put(Table::meta, to_bytes("registration"), to_bytes("the entry"));
+    return JoinResult{genesis, 0, "bob~234567abcdef", "the registrar is not in reach"};
+  };
+  const auto joined = run({"join", encode_invite(invite).c_str(), "--handle", "bob", "--json"});
+  ASSERT_EQ(joined.code, 0) << joined.err;
+  const auto answer = Json::parse(joined.out);
+  EXPECT_EQ(answer["handle"], "bob");
+  EXPECT_EQ(answer["provisional"], "bob~234567abcdef");
+  EXPECT_TRUE(answer["height"].is_null());
+  EXPECT_THAT(joined.err, HasSubstr("the registrar is not in reach"));
+  EXPECT_THAT(joined.err, HasSubstr("@bob~234567abcdef until it is registered as @bob"));
+  EXPECT_EQ(Home::open(path)->genesis().value(), genesis) << "it is complete";
+}
+
 TEST_F(CliTest, AWrongInviteMakesNoHome) {
   EXPECT_EQ(run({"join", "diot:rubbish", "--handle", "bob"}).code, 1);
   EXPECT_EQ(run({"join", "hello", "--handle", "bob"}).code, 1);

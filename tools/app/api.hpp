@@ -11,7 +11,7 @@
 // Names that end in _ms are milliseconds since 1970, UTC.
 //
 //   version          {version}
-//   status           {version, uptime_s, handle, handle_state: "active" | "provisional" | "none", node, network,
+//   status           {version, uptime_s, handle, handle_state: "active" | "provisional" | "refused" | "none", node, network,
 //                     registrar: "@alice (trusted)", the sole witness, or null, height, head, head_time_ms,
 //                     mqtt: [address, …], api: [address, …], overlay: [address, …], shares, clients, sessions,
 //                     subscriptions, retained, messages_in, messages_out, links, dht_nodes, store_pending_bytes,

@@ -260,8 +260,19 @@ class CommandLine {
     auto joined = join_home(
         path_, config, *invite, std::chrono::seconds(timeout_s()), random,
         [&](const auto& words) { show_words(config.handle, words); }, WorkShown(), program_.join_network);
-    if (joined) to_stderr(fmt::format("@{} is registered. Start your node: diot run\n", config.handle));
+    if (joined && registered_or_told(*joined, config.handle))
+      to_stderr(fmt::format("@{} is registered. Start your node: diot run\n", config.handle));
     return optional(std::move(joined));
+  }
+
+  /// If it is not registered, says what is waited for.
+  static bool registered_or_told(const Json& joined, const std::string& handle) {
+    if (!joined.contains("provisional")) return true;
+    to_stderr(fmt::format(
+        "The ledger is out of reach: {}. This home is @{} until it is registered as @{}, which `diot run` sees to by "
+        "itself as soon as it can. Start your node: diot run\n",
+        joined["waiting_for"].get<std::string>(), joined["provisional"].get<std::string>(), handle));
+    return false;
   }
 
   /// What is set in its diot.toml stays, but for what the command says.
@@ -271,11 +282,11 @@ class CommandLine {
     if (auto applied = apply_options(args_, *config); !applied) return tl::unexpected(applied.error());
     auto moved = move_home(home, *config, invite, std::chrono::seconds(timeout_s()), args_.contains("yes"), WorkShown(),
                            program_.join_network);
+    if (moved && registered_or_told(*moved, config->handle))
+      to_stderr(fmt::format("This home is @{} in its new network. Start your node: diot run\n", config->handle));
     if (moved)
-      to_stderr(fmt::format(
-          "This home is @{} in its new network. Start your node: diot run\nWhat stayed behind is in {}: "
-          "`DIOT_HOME={} diot ledger list` looks into it.\n",
-          config->handle, (*moved)["old_folder"].get<std::string>(), (*moved)["old_folder"].get<std::string>()));
+      to_stderr(fmt::format("What stayed behind is in {}: `DIOT_HOME={} diot ledger list` looks into it.\n",
+                            (*moved)["old_folder"].get<std::string>(), (*moved)["old_folder"].get<std::string>()));
     return optional(std::move(moved));
   }
 

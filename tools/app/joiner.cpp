@@ -7,14 +7,17 @@
 #include <asio/steady_timer.hpp>
 #include <variant>
 
+#include "core/ledger/provisional.hpp"
 #include "core/ledger/snapshot_fetch.hpp"
 #include "core/ledger/storage.hpp"
 #include "core/ledger/work_stamp.hpp"
 #include "core/limits.hpp"
 #include "core/ports.hpp"
+#include "dht/frame.hpp"
 #include "dht/ledger_catch_up.hpp"
 #include "dht/links.hpp"
 #include "dht/overlay.hpp"
+#include "dht/own_registration.hpp"
 #include "dht/peers.hpp"
 #include "dht/wire.hpp"
 
@@ -58,7 +61,8 @@ class Joining final : public LinkEvents, public Turn {
     do links_.flush();
     while (io_.run_one() > 0);
     if (!outcome_) return fail(Errc::io, "joining ended early");
-    if (*outcome_ && std::holds_alternative<JoinResult>(**outcome_)) keep();
+    if (*outcome_)
+      if (const auto* joined = std::get_if<JoinResult>(&**outcome_)) keep(*joined);
     return std::move(*outcome_);
   }
 
@@ -213,7 +217,7 @@ class Joining final : public LinkEvents, public Turn {
     if (const HandleRecord* own = ledger_->handle_of(request_.node.node_id())) {
       if (own->handle != request_.handle)
         return fail(Errc::exists, fmt::format("this node's key speaks for @{} already", own->handle));
-      end(JoinResult{genesis_, own->height});
+      end(JoinResult{genesis_, own->height, {}, {}});
       return {};
     }
     if (submitted_) return nonsense("a block without the entry that it confirmed");
@@ -225,25 +229,27 @@ class Joining final : public LinkEvents, public Turn {
     const auto what = registration_of(request_);
     const bool by_work = grant_.uses == 0;
     const Work work = done_.value_or(Work{ledger_->head(), work_rules(ledger_->network_record().rules_version)});
-    const Bytes entry =
-        by_work ? make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, work.stamp)
-                : make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, &request_.invite);
+    entry_ = by_work
+                 ? make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, work.stamp)
+                 : make_register(what, grant_.network, work.recent, request_.owner, {request_.node}, &request_.invite);
     const WallMs now = std::max(clock_.wall_ms(), ledger_->head_time());
     const bool to_be_done = by_work && !done_;
-    if (auto good = ledger_->check_entry(entry, now, to_be_done ? StampCheck::none : StampCheck::all); !good)
+    if (auto good = ledger_->check_entry(entry_, now, to_be_done ? StampCheck::none : StampCheck::all); !good)
       return good;
     if (to_be_done) return end(work), Result<void>();
     submitted_ = true;
     if (request_.before_submit)
       if (auto ready = request_.before_submit(); !ready) return ready;
-    links_.send(*link_, FrameType::submit, {wire::encode_submit({1, 0, entry})});
+    links_.send(*link_, FrameType::submit, {wire::encode_submit({1, 0, entry_})});
     return {};
   }
 
   Result<void> on_submitted(ByteView body) {
     const auto answer = wire::decode_submitted(body);
     if (!answer || !submitted_) return nonsense("an answer");
+    if (answer->height == 0 && answer->code == Errc::timed_out) return end_provisionally(answer->message);
     if (answer->height == 0) return fail(answer->code, answer->message);
+    answered_ = true;
     wanted_height_ = answer->height;
     step_ = "fetching the block with the new handle";
     // Over a node that is not the registrar the answer may come before the block is there.
@@ -252,16 +258,31 @@ class Joining final : public LinkEvents, public Turn {
     return {};
   }
 
+  /// Everything is here but the block. Whether it will come is the ledger's to say; it is judged again then.
+  Result<void> end_provisionally(const std::string& why) {
+    const auto record =
+        decode_entry(entry_).and_then([&](const Entry& entry) { return provisional_record(entry, grant_.network); });
+    expect(record.has_value(), "an entry that was made here");
+    end(JoinResult{genesis_, 0, record->handle, clean_reason(why)});
+    return {};
+  }
+
   void set_deadline() {
     deadline_.expires_after(request_.timeout);
     deadline_.async_wait([this](std::error_code error) {
-      if (!error)
+      if (!error && submitted_ && !answered_)
+        (void)end_provisionally("the inviting node did not answer in time");
+      else if (!error)
         end(fail(Errc::timed_out,
                  fmt::format("nothing came for {} s (it stopped at: {}); try again", request_.timeout.count(), step_)));
     });
   }
 
-  void keep() {
+  void keep(const JoinResult& joined) {
+    if (joined.height == 0)
+      store_.put(Table::meta, meta_registration(), entry_);
+    else
+      store_.erase(Table::meta, meta_registration());
     store_.put(Table::meta, meta_dht_key(), encode_dht_key(dht_key_));
     std::vector<std::string> addresses = request_.invite.addresses;
     for (const auto& address : inviter_addresses_)
@@ -287,10 +308,10 @@ class Joining final : public LinkEvents, public Turn {
   std::string step_ = "dialling the inviting node";
   std::optional<Ledger> ledger_;
   std::optional<SnapshotFetch> fetch_;
-  Bytes genesis_;
+  Bytes genesis_, entry_;
   DhtKey dht_key_;
   std::uint64_t wanted_height_ = 0;
-  bool submitted_ = false, gap_ = false;
+  bool submitted_ = false, answered_ = false, gap_ = false;
   std::optional<Result<Outcome>> outcome_;
 };
 

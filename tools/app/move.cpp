@@ -7,10 +7,12 @@
 
 #include "core/ledger/genesis.hpp"
 #include "core/ledger/ledger.hpp"
+#include "core/ledger/provisional.hpp"
 #include "core/ledger/storage.hpp"
 #include "core/share.hpp"
 #include "core/topic.hpp"
 #include "dht/overlay.hpp"
+#include "dht/own_registration.hpp"
 #include "tools/app/node_core.hpp"
 
 namespace diot {
@@ -139,7 +141,12 @@ Result<Json> move_home(const Home& home, const Config& config, const Invite& inv
   if (auto committed = (*new_store)->commit(); !committed) return tl::unexpected(committed.error());
   const auto ledger = load_ledger(joined->genesis, to);
   if (!ledger) return tl::unexpected(ledger.error());
-  const HandleRecord* own = ledger->handle_of(node->node_id());
+  std::optional<HandleRecord> waiting;
+  if (const auto entry = to.get(Table::meta, meta_registration()); entry && *entry)
+    if (auto record = decode_entry(**entry).and_then(
+            [&](const Entry& made) { return provisional_record(made, ledger->network()); }))
+      waiting = std::move(*record);
+  const HandleRecord* own = waiting ? &*waiting : ledger->handle_of(node->node_id());
   if (!own) return fail(Errc::corrupt, "the new ledger does not let this node speak for any handle");
 
   CarryOver carry(from, **new_store);
@@ -163,16 +170,10 @@ Result<Json> move_home(const Home& home, const Config& config, const Invite& inv
       [&] { return (*new_store)->commit(); },
   });
   if (!carried) return tl::unexpected(carried.error());
-  Json out{{"handle", config.handle},
-           {"node", to_display(node->node_id())},
-           {"network", ledger->network().hex()},
-           {"height", joined->height},
-           {"home", home.path()},
-           {"old_network", old->network().hex()},
-           {"old_folder", move->old_folder},
-           {"old_folder", move->old_folder},
-           {"shares", shares},
-           {"damaged_rows", carry.damaged}};
+  Json out{{"handle", config.handle}, {"node", to_display(node->node_id())}, {"network", ledger->network().hex()},
+           {"home", home.path()},     {"old_network", old->network().hex()}, {"old_folder", move->old_folder},
+           {"shares", shares},        {"damaged_rows", carry.damaged}};
+  tell_height(*joined, out);
   // Both databases are closed before their files change names.
   new_store->reset();
   old_store->reset();

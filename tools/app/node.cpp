@@ -256,7 +256,7 @@ Result<void> Node::open_listeners() {
 }
 
 void Node::announce() const {
-  spdlog::info("diot {} is @{} ({})", DIOT_VERSION, config_.handle, to_display(node_key_->node_id()));
+  spdlog::info("diot {} is @{} ({})", DIOT_VERSION, own_name(), to_display(node_key_->node_id()));
   spdlog::info("MQTT on {}; other nodes on {}", fmt::join(mqtt_addresses_, ", "), fmt::join(overlay_addresses_, ", "));
   for (const auto& server : http_) spdlog::info("HTTP API on http://{}/api/v1/", server->address());
   spdlog::info("ledger at block {} with {} handles", core_->ledger().head().height, core_->ledger().handles().size());

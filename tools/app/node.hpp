@@ -78,6 +78,8 @@ class Node final : public Api, public Turn {
   /// Whether blocks from before a snapshot are still missing; if so they are fetched.
   bool fetches_history();
   Json history_progress() const;
+  /// As it is shown: the provisional name until it is registered.
+  const std::string& own_name() const;
   std::string handle_state() const;
   LedgerSource ledger_source() const;
 

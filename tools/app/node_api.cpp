@@ -59,7 +59,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "handle register")
     return done(fail(Errc::exists, fmt::format("this home is @{} already: `diot init` and `diot join` register the "
                                                "handle; another one needs a home of its own",
-                                               config_.handle)));
+                                               own_name())));
   if (verb == "witness list") return done(witness_list());
   if (verb == "witness status") return done(witness_status());
   if (verb == "witness invite") return done(witness_invite(args));
@@ -81,7 +81,7 @@ LedgerSource Node::ledger_source() const {
   return {core_->ledger(),
           genesis_,
           *store_,
-          config_.handle,
+          own_name(),
           witness ? &witness_key() : nullptr,
           clock_.wall_ms(),
           &core_->overlay().ledger_sync().cosignatures()};
@@ -114,17 +114,33 @@ Json Node::history_progress() const {
   return {{"fetching", {{"blocks", count_of(status.missing)}, {"trouble", status.trouble}}}};
 }
 
+const std::string& Node::own_name() const { return core_->overlay().names().shown; }
+
 std::string Node::handle_state() const {
-  const HandleRecord* own = core_->ledger().handle(config_.handle);
+  using State = OwnRegistration::State;
+  const auto state = core_->overlay().registration().state();
+  if (state != State::none) return state == State::refused ? "refused" : "provisional";
+  const HandleRecord* own = core_->ledger().handle(own_name());
   return own && own->role_of(node_key_->node_id()) ? "active" : "none";
 }
 
 std::vector<std::string> Node::warnings() const {
   std::vector<std::string> out;
+  const auto& registration = core_->overlay().registration();
+  if (handle_state() == "provisional")
+    out.push_back(
+        fmt::format("@{} is not registered yet ({}): until it is, this home is @{} to the homes that it is "
+                    "linked to; it hands its entry in by itself",
+                    config_.handle, registration.reason(), own_name()));
+  if (handle_state() == "refused")
+    out.push_back(
+        fmt::format("@{} cannot be registered: {}. MQTT at home goes on; to join under another name, stop "
+                    "this node and run `diot join INVITE --handle OTHER --yes`",
+                    config_.handle, registration.reason()));
   if (handle_state() == "none")
-    out.push_back(fmt::format("the ledger does not let this node speak for @{}", config_.handle));
+    out.push_back(fmt::format("the ledger does not let this node speak for @{}", own_name()));
   if (const auto& copied = core_->overlay().copied()) {
-    const HandleRecord* teller = core_->ledger().handle_of(copied->told_by);
+    const HandleRecord* teller = core_->overlay().handles().of(copied->told_by);
     out.push_back(fmt::format(
         "this node's key runs twice: @{} sees another process of it at {}. Both have stopped publishing to other "
         "homes; "
@@ -137,7 +153,7 @@ std::vector<std::string> Node::warnings() const {
         home_.path()));
   }
   for (const auto& [node, since] : core_->overlay().copied_peers()) {
-    const HandleRecord* handle = core_->ledger().handle_of(node);
+    const HandleRecord* handle = core_->overlay().handles().of(node);
     if (clock_.wall_ms() < since + copied_peer_shown_ms)
       out.push_back(
           fmt::format("a node of @{} ({}) runs twice: it was copied, and publishes nothing to other homes until "
@@ -164,9 +180,9 @@ std::vector<std::string> Node::warnings() const {
         fmt::format("witness {}… signed two different votes, entry {}… proves it: its operator was broken "
                     "into, or lies; the others can change the witnesses",
                     witness.hex().substr(0, 16), evidence.hex().substr(0, 16)));
-  if (const HandleRecord* own = core_->ledger().handle(config_.handle); own && own->recovery)
+  if (const HandleRecord* own = core_->ledger().handle(own_name()); own && own->recovery)
     out.push_back(fmt::format(
-        "the guardians of @{} are giving it to another owner key, in {} hours: {}", config_.handle,
+        "the guardians of @{} are giving it to another owner key, in {} hours: {}", own_name(),
         own->recovery->due > core_->ledger().head_time()
             ? (own->recovery->due - core_->ledger().head_time()) / 3'600'000
             : 0,
@@ -234,7 +250,7 @@ Result<Json> Node::status() const {
   return Json{
       {"version", DIOT_VERSION},
       {"uptime_s", seconds},
-      {"handle", config_.handle},
+      {"handle", own_name()},
       {"handle_state", handle_state()},
       {"node", to_display(node_key_->node_id())},
       {"network", core_->ledger().network().hex()},
@@ -274,7 +290,7 @@ Result<Json> Node::peers() const {
   Json out = Json::array();
   const auto now = clock_.monotonic();
   for (const auto& peer : core_->overlay().peers().status()) {
-    const HandleRecord* handle = core_->ledger().handle_of(peer.node);
+    const HandleRecord* handle = core_->overlay().handles().of(peer.node);
     const bool up = peer.state == Peers::Status::State::up;
     const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(now - peer.since).count();
     const auto rtt = peer.link ? links_->round_trip(*peer.link) : std::nullopt;
@@ -296,15 +312,16 @@ Result<Json> Node::peers() const {
 
 Result<Json> Node::wait(const Json& args) const {
   Json waiting = Json::array();
-  if (args.value("ready", false) && handle_state() != "active")
-    waiting.push_back(fmt::format("@{} is not active in the ledger", config_.handle));
+  if (args.value("ready", false) && handle_state() != "active" && handle_state() != "provisional")
+    waiting.push_back(fmt::format("@{} is not active in the ledger", own_name()));
   if (args.contains("topic")) {
     const auto given = args.at("topic").get<std::string>();
-    const std::string filter(local_name(given, config_.handle));
+    const std::string filter(local_name(given, core_->overlay().names()));
     if (auto valid = check_filter(filter); !valid) return tl::unexpected(valid.error());
     bool held = false;
-    core_->broker().subscriptions(
-        [&](const std::string& subscribed, bool) { held |= covers(local_name(subscribed, config_.handle), filter); });
+    core_->broker().subscriptions([&](const std::string& subscribed, bool) {
+      held |= covers(local_name(subscribed, core_->overlay().names()), filter);
+    });
     if (!held) waiting.push_back(fmt::format("no client of this node has subscribed to '{}'", given));
     if (auto why = core_->overlay().remote().waiting_for(filter); !why.empty()) waiting.push_back(std::move(why));
   }
@@ -327,7 +344,7 @@ Result<Json> Node::invite(const Json& args) {
 // Handles ----------------------------------------------------------------------------------------------------
 
 Result<Json> Node::handle_show(const Json& args) const {
-  const auto handle = args.value("handle", config_.handle);
+  const auto handle = args.value("handle", own_name());
   return ledger_answer("ledger show", Json{{"handle", handle}}, ledger_source());
 }
 
@@ -339,8 +356,8 @@ void Node::submit_entry(Bytes entry, std::function<void(Result<Json>)> done) {
 }
 
 Result<const HandleRecord*> Node::own_record() const {
-  if (const HandleRecord* own = core_->ledger().handle(config_.handle)) return own;
-  return fail(Errc::not_found, fmt::format("@{} is not registered", config_.handle));
+  if (const HandleRecord* own = core_->ledger().handle(own_name())) return own;
+  return fail(Errc::not_found, fmt::format("@{} is not registered", own_name()));
 }
 
 void Node::handle_renew(std::function<void(Result<Json>)> done) {
@@ -387,7 +404,7 @@ void Node::ledger_anchor(const Json& args, std::function<void(Result<Json>)> don
   changed.profile = anchor_hash(*anchor);
   core_->overlay().ledger_sync().submit(
       make_update(changed, ledger.network(), ledger.head(), *owner, {}),
-      [handle = config_.handle, network = ledger.network(), done = std::move(done)](Result<std::uint64_t> height) {
+      [handle = own_name(), network = ledger.network(), done = std::move(done)](Result<std::uint64_t> height) {
         if (!height) return done(tl::unexpected(height.error()));
         done(Json{
             {"handle", handle},
@@ -410,7 +427,7 @@ void Node::handle_revoke_node(const Json& args, std::function<void(Result<Json>)
                      fmt::format("this locks {} out for ever: its key never speaks for @{} again, its links are "
                                  "closed, and its logs ({} known here) end where this node has them; say --yes if "
                                  "that is what you want",
-                                 to_display(*node), config_.handle, cut_offs.size())));
+                                 to_display(*node), own_name(), cut_offs.size())));
   const auto owner = home_.owner_key();
   if (!owner) return done(tl::unexpected(owner.error()));
   const RevokeNodeBody body{{(*own)->handle, (*own)->version + 1}, *node, std::move(cut_offs)};
@@ -444,9 +461,9 @@ void Node::handle_submit(const Json& args, std::function<void(Result<Json>)> don
 // Shares -----------------------------------------------------------------------------------------------------
 
 Result<Json> Node::share_list(const Json& args) const {
-  const auto handle = args.value("handle", config_.handle);
+  const auto handle = args.value("handle", own_name());
   Json shares = Json::array();
-  if (handle == config_.handle) {
+  if (core_->overlay().names().contains(handle)) {
     for (const auto& [id, share] : core_->overlay().own().shares().all()) shares.push_back(share_json(share));
   } else {
     const auto* known = core_->overlay().remote().catalogue_of(handle);
@@ -461,15 +478,15 @@ Result<Json> Node::share_list(const Json& args) const {
 
 Result<Json> Node::share_test(const Json& args) const {
   const auto topic = args.at("topic").get<std::string>();
-  const std::string name(local_name(topic, config_.handle));
+  const std::string name(local_name(topic, core_->overlay().names()));
   if (auto valid = check_topic(name); !valid) return tl::unexpected(valid.error());
   if (parts_of(name).kind != TopicKind::local)
     return fail(Errc::invalid, fmt::format("'{}' is not a topic of this home", topic));
   const auto as = args.value("as", std::string());
-  if (!as.empty() && !core_->ledger().handle(as))
+  if (!as.empty() && !core_->overlay().handles().find(as))
     return fail(Errc::not_found, fmt::format("no handle '{}' is registered; see `diot ledger list`", as));
   const ShareRecord* share = core_->overlay().own().shares().of_topic(name);
-  const bool ours = as == config_.handle;
+  const bool ours = core_->overlay().names().contains(as);
   const bool readable = ours || (share && share->is_public());
   const std::string who = as.empty() ? "another home" : "@" + as;
   std::string why;
@@ -481,7 +498,7 @@ Result<Json> Node::share_test(const Json& args) const {
     why = fmt::format("the share '{}' keeps it at home: {} sees nothing", share->policy.filter, who);
   else
     why = fmt::format("the share '{}' is public: {} may read it as '{}', and nobody else may write it",
-                      share->policy.filter, who, owned_topic(config_.handle, name));
+                      share->policy.filter, who, owned_topic(own_name(), name));
   return Json{{"topic", name},
               {"as", as.empty() ? Json(nullptr) : Json(as)},
               {"filter", share ? Json(share->policy.filter) : Json(nullptr)},
@@ -496,7 +513,7 @@ void Node::share_change(const std::string& verb, const Json& args, std::function
   const bool yes = args.value("yes", false);
   const auto preset = preset_from(args.value("preset", std::string("public")));
   if (!preset) return done(fail(Errc::invalid, "no such preset: public, trusted, protected, secure or local"));
-  const ShareRecord* old = own.shares().by_filter(local_name(filter, config_.handle));
+  const ShareRecord* old = own.shares().by_filter(local_name(filter, core_->overlay().names()));
 
   // Widening needs --yes, except where `share add` says it by itself.
   const bool opens = verb == "share change" && old && !old->is_public() && *preset == Preset::public_;
@@ -527,7 +544,7 @@ void Node::share_change(const std::string& verb, const Json& args, std::function
                            : "what it covered stays at home from now on; what others have read already they may keep";
   else if (result->is_public())
     answer["effect"] = fmt::format("everybody in the network can read '{}' from now on, {} retained value{} included",
-                                   owned_topic(config_.handle, result->policy.filter), values, values == 1 ? "" : "s");
+                                   owned_topic(own_name(), result->policy.filter), values, values == 1 ? "" : "s");
   else
     answer["effect"] = fmt::format("'{}' stays at home, whatever other shares say", result->policy.filter);
   store_->when_durable([answer = std::move(answer), done = std::move(done)] { done(answer); });

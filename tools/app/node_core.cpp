@@ -98,6 +98,7 @@ bool NodeCore::may_sign(DirectoryKind kind, ByteView subject, const NodeId& sign
 
 Result<void> NodeCore::start(LinkTransport& links, Directory* directory) {
   overlay_->connect(*broker_, links, directory);
+  overlay_->on_named = [this](const OwnNames& names) { broker_->set_own_names(names); };
   if (auto loaded = overlay_->load(); !loaded) return loaded;
   if (auto loaded = broker_->load(); !loaded) return loaded;
   overlay_->settle();

@@ -106,6 +106,13 @@ Result<Json> init_home(const std::string& path, const Config& config, Random& ra
               {"home", path}};
 }
 
+void tell_height(const JoinResult& joined, Json& out) {
+  out["height"] = joined.height == 0 ? Json(nullptr) : Json(joined.height);
+  if (joined.height != 0) return;
+  out["provisional"] = joined.provisional;
+  out["waiting_for"] = joined.why;
+}
+
 Result<Json> join_home(const std::string& path, const Config& config, const Invite& invite,
                        std::chrono::seconds timeout, Random& random, const ShowWords& show_words,
                        const ShowWork& show_work, const JoinNetwork& join_network) {
@@ -152,11 +159,12 @@ Result<Json> join_home(const std::string& path, const Config& config, const Invi
       [&] { return home->write_genesis(joined->genesis); },
   });
   if (!written) return tl::unexpected(written.error());
-  return Json{{"handle", config.handle},
-              {"node", to_display(request.node.node_id())},
-              {"network", network->hex()},
-              {"height", joined->height},
-              {"home", path}};
+  Json out{{"handle", config.handle},
+           {"node", to_display(request.node.node_id())},
+           {"network", network->hex()},
+           {"home", path}};
+  tell_height(*joined, out);
+  return out;
 }
 
 }  // namespace diot

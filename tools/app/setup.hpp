@@ -56,7 +56,11 @@ Result<Json> init_home(const std::string& path, const Config& config, Random& ra
 
 using JoinNetwork = std::function<Result<JoinResult>(const JoinRequest&, Store&)>;
 
-/// Result: {handle, node, network, height, home}. A run that was interrupted after it had shown the words goes on with
+/// The part of a result that says whether the handle is registered: {height}, or {height: null, provisional, waiting_for}.
+void tell_height(const JoinResult& joined, Json& out);
+
+/// Result: {handle, node, network, height, home}. While the ledger is out of reach, height is null, and two more say under
+/// which name the home goes until it is registered, and why: {provisional, waiting_for}. A run that was interrupted after it had shown the words goes on with
 /// the keys of that time, and shows no words.
 Result<Json> join_home(const std::string& path, const Config& config, const Invite& invite,
                        std::chrono::seconds timeout, Random& random, const ShowWords& show_words,
