@@ -216,7 +216,7 @@ void prove(const fs::path& folder) {
     const auto handle = name(i * 7919 % ledger.handles().size());
     HandleProof proof;
     proof.genesis = to_bytes(must(unsigned_genesis(genesis)));
-    proof.newest = decided_header(newest);
+    proof.block = decided_header(newest);
     proof.handle = handle;
     proof.record = encode_handle(*ledger.handle(handle));
     proof.path = ledger.prove(handle);

@@ -238,6 +238,25 @@ void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& sto
   for (const auto& hash : rest) append(bytes, hash);
   store.put(Table::meta, rest_key(entries), std::move(bytes));
 }
+Result<BlockView> stored_block(Store& store, std::uint64_t height) {
+  const auto bytes = store.get(Table::block, block_key(height));
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (*bytes) return decode_block(**bytes);
+  const auto missing = stored_missing(store);
+  if (!missing) return tl::unexpected(missing.error());
+  const auto in =
+      std::ranges::find_if(*missing, [&](auto& range) { return range.from <= height && height <= range.to; });
+  if (in != missing->end()) return tl::unexpected(not_on_disk({height, height}));
+  return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
+}
+
+Result<DecidedHeader> stored_decision(Store& store, std::uint64_t height) {
+  const auto link = store.get(Table::meta, header_key(height));
+  if (!link) return tl::unexpected(link.error());
+  if (*link) return decode_link(**link).map([](const ChainLink& whole) { return whole.block; });
+  return stored_block(store, height).map([](const BlockView& block) { return decided_header(block); });
+}
+
 /// Of the leaf hashes from `begin` on, where a tile begins, up to `entries` as many as are kept.
 static std::vector<Hash> stored_rest(std::uint64_t begin, std::uint64_t entries, Store& store) {
   std::vector<Hash> out;
@@ -252,11 +271,12 @@ static std::vector<Hash> stored_rest(std::uint64_t begin, std::uint64_t entries,
   return out;
 }
 
-std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store) {
+/// Of a tile the first leaf hashes, up to those of the log with so many entries; fewer where their blocks are not here.
+static std::vector<Hash> known_leaves(std::uint64_t tile, std::uint64_t entries, const Ledger& ledger, Store& store) {
   // They stand in the blocks around; before the first ones of these that are here, in what was kept for them.
-  const auto full = entries / tile_width, begin = full * tile_width;
+  const auto begin = tile * tile_width;
   auto rest = stored_rest(begin, entries, store);
-  if (const auto base = read_base(store); base && *base && (*base)->log.full.size() == full) {
+  if (const auto base = read_base(store); base && *base && (*base)->log.full.size() == tile) {
     auto of_base = (*base)->log.rest;
     of_base.resize(std::min<std::size_t>(of_base.size(), entries - begin));
     if (of_base.size() > rest.size()) rest = std::move(of_base);
@@ -271,6 +291,35 @@ std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store
     for (; at < block->entries.size() && next < entries; ++at, ++next) rest.push_back(merkle_leaf(block->entries[at]));
   }
   return rest;
+}
+
+std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store) {
+  return known_leaves(entries / tile_width, entries, ledger, store);
+}
+
+Error not_on_disk(const BlockRange& blocks) {
+  return {Errc::not_available,
+          fmt::format("blocks {} to {} are not on this disk, as its ledger began with a snapshot: `diot ledger verify "
+                      "--full` fetches them",
+                      blocks.from, blocks.to)};
+}
+
+Result<std::vector<Hash>> tile_leaves(std::uint64_t tile, std::size_t width, const Ledger& ledger, Store& store) {
+  const auto begin = tile * tile_width, end = begin + width;
+  auto out = known_leaves(tile, end, ledger, store);
+  if (out.size() == width) return out;
+  const auto height_of = [&](std::uint64_t entry) {
+    const auto with = std::ranges::upper_bound(ledger.blocks(), entry, {}, &PastBlock::entries);
+    return static_cast<std::uint64_t>(with - ledger.blocks().begin());
+  };
+  const auto height = height_of(begin + out.size());
+  const auto missing = stored_missing(store);
+  if (!missing) return tl::unexpected(missing.error());
+  const auto lacking = clipped(*missing, {height, height_of(end - 1)});
+  if (lacking.empty() || lacking.front().from != height)
+    return fail(Errc::corrupt,
+                fmt::format("block {} is not readable on this disk: `diot ledger verify` says more", height));
+  return tl::unexpected(not_on_disk({height, lacking.back().to}));
 }
 
 /// The headers of the blocks behind the stored base up to this one, which are here.

@@ -31,6 +31,13 @@ Bytes missing_key();
 
 /// The block of the snapshot that the stored ledger begins with, or 0: it begins with the genesis.
 Result<std::uint64_t> stored_base(Store& store);
+/// A whole block, or its header, which is here of every one, with what decided it, unless only later blocks vouch for it
+/// here. Errc::not_available: it is not on this disk, and how it gets there.
+Result<BlockView> stored_block(Store& store, std::uint64_t height);
+Result<DecidedHeader> stored_decision(Store& store, std::uint64_t height);
+/// What to say of blocks that are not here.
+Error not_on_disk(const BlockRange& blocks);
+
 /// The blocks that are not on this disk, as a snapshot stands for them: it never had them, or dropped them; ascending.
 Result<std::vector<BlockRange>> stored_missing(Store& store);
 void store_missing(const std::vector<BlockRange>& missing, Store& store);
@@ -66,6 +73,9 @@ Result<Ledger> verify_stored(ByteView genesis, Store& store, StoredReport& repor
 
 /// Of the log with so many entries the leaf hashes behind its last full tile; fewer where their blocks are not here.
 std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store);
+/// The first `width` leaf hashes of a tile of the log. Errc::not_available names the blocks that are not here, Errc::corrupt
+/// the one that is not readable.
+Result<std::vector<Hash>> tile_leaves(std::uint64_t tile, std::size_t width, const Ledger& ledger, Store& store);
 /// Keeps them where their blocks are not.
 void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& store);
 

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+
 #include "core/error.hpp"
 #include "core/merkle.hpp"
 
@@ -18,6 +21,53 @@ MerkleFrontier LogTiles::frontier() const {
   MerkleFrontier out;
   for (const auto& root : full) out.append(root, tile_width);
   for (const auto& leaf : rest) out.append(leaf);
+  return out;
+}
+
+std::size_t LogProver::width_of(std::uint64_t tile) const {
+  return static_cast<std::size_t>(std::min<std::uint64_t>(tile_width, size - tile * tile_width));
+}
+
+Result<MerkleTree> LogProver::tiles() const {
+  // A tile is a node of the tree, also one that is not full: the last one.
+  const auto count = size / tile_width;
+  expect(count <= full.size(), "a log with fewer tiles than it has");
+  std::vector<Hash> roots(full.begin(), full.begin() + static_cast<std::ptrdiff_t>(count));
+  if (const auto rest = static_cast<std::size_t>(size % tile_width); rest > 0) {
+    const auto last = leaves(count, rest);
+    if (!last) return tl::unexpected(last.error());
+    roots.push_back(merkle_root(*last));
+  }
+  return MerkleTree(std::move(roots));
+}
+
+Result<std::vector<Hash>> LogProver::path(std::uint64_t index) const {
+  const auto tile = index / tile_width;
+  auto within = leaves(tile, width_of(tile));
+  if (!within) return within;
+  const auto above = tiles();
+  if (!above) return tl::unexpected(above.error());
+  auto out = MerkleTree(std::move(*within)).path(static_cast<std::size_t>(index % tile_width));
+  const auto rest = above->path(static_cast<std::size_t>(tile));
+  out.insert(out.end(), rest.begin(), rest.end());
+  return out;
+}
+
+Result<std::vector<Hash>> LogProver::consistency(std::uint64_t old_size) const {
+  const auto tile = old_size / tile_width;
+  const auto old_width = static_cast<std::size_t>(old_size % tile_width);
+  if (old_size == 0 || old_size == size) return std::vector<Hash>();
+  const auto above = tiles();
+  if (!above) return tl::unexpected(above.error());
+  if (old_width == 0) return above->consistency(static_cast<std::size_t>(tile));
+  auto within = leaves(tile, width_of(tile));
+  if (!within) return within;
+  // Within the tile, and then its siblings. A complete old part is left out only where it is the whole old log.
+  const auto old_root = merkle_root({within->begin(), within->begin() + static_cast<std::ptrdiff_t>(old_width)});
+  auto out = MerkleTree(std::move(*within)).consistency(old_width);
+  if (tile > 0 && std::has_single_bit(old_width)) out.insert(out.begin(), old_root);
+  const auto rest = above->path(static_cast<std::size_t>(tile));
+  out.insert(out.end(), rest.begin(), rest.end());
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/bytes.hpp"
+#include "core/error.hpp"
 #include "core/merkle.hpp"
 
 namespace diot {
@@ -21,6 +22,25 @@ struct LogTiles {
   std::uint64_t size() const { return full.size() * tile_width + rest.size(); }
   void append(const Hash& leaf);
   MerkleFrontier frontier() const;
+};
+
+/// RFC 9162 proofs in a log of which only the roots of the full tiles are known, and the leaves of the tile or two that a
+/// proof goes into.
+struct LogProver {
+  std::uint64_t size = 0;         ///< of the log that is proven in
+  const std::vector<Hash>& full;  ///< the roots of its full tiles; there may be more, of a log that goes on
+  /// The first `width` leaf hashes of a tile.
+  std::function<Result<std::vector<Hash>>(std::uint64_t tile, std::size_t width)> leaves;
+
+  /// As MerkleTree::path. `index` is that of a leaf.
+  Result<std::vector<Hash>> path(std::uint64_t index) const;
+  /// As MerkleTree::consistency. `old_size` is at most `size`.
+  Result<std::vector<Hash>> consistency(std::uint64_t old_size) const;
+
+ private:
+  std::size_t width_of(std::uint64_t tile) const;
+  /// The tree above the tiles.
+  Result<MerkleTree> tiles() const;
 };
 
 /// "tile/0/x001/234" or, `width` < 256, "tile/0/x001/234.p/7". `level`: "0" to "63", or "entries".

@@ -119,7 +119,8 @@ bob_owner, bob_next, bob_node = Key(200), Key(201), Key(202)
 founding_body = ["alice", alice_owner.pub, sha(alice_next.pub), [[alice_node.pub, 1]], None, None]
 founding = entry(1, (0, ZERO), founding_body, [alice_owner, alice_node], ZERO)
 nonce = bytes([7] * 16)
-unsigned = pack([1, 1, nonce, START, 1, [witness.pub], sha(succession.pub), 0, LEASE_DAYS, 3, [founding]])
+founded = [1, 1, nonce, START, 1, [witness.pub], sha(succession.pub), 0, LEASE_DAYS, 3, [founding]]
+unsigned = pack(founded)
 genesis = pack([unsigned, [witness.sign("genesis", ZERO, unsigned)]])
 network = sha(unsigned)
 example(
@@ -192,6 +193,34 @@ entries = [registered, updated, renewed]
 log_2, map_2 = log_root([leaf(each) for each in [founding] + entries]), map_root([alice, bob])
 header_2, hash_2, block_2 = block(2, time_2, hash_1, 4, log_2, map_2, entries)
 example("block-2", time=time_2, log_root=log_2, map_root=map_2, header=header_2, hash=hash_2, block=block_2)
+
+# Proofs as of block 2: that alice's update stands in the log as number 2, and that the log begins with that of block 1.
+
+
+def shortened(height, time, previous, size, log, handles, *told):
+    """A header as proofs have it; `told`: the hash of the witness keys, where the reader does not know them."""
+    return [1, height, time, previous, size, log, handles, *told, witness_set]
+
+
+def proof(kind, height, time, header, *statement):
+    votes = [[0, time, witness.sign("vote", network, pack([2, height, 0, sha(header), time]))]]
+    return pack([1, 1, kind, pack(founded), None, [], *shortened_2, 0, votes, *statement])
+
+
+def node(left, right):
+    return sha(b"\1", left, right)
+
+
+leaves = [leaf(each) for each in [founding] + entries]
+shortened_2 = shortened(2, time_2, hash_1, 4, log_2, map_2)
+path = leaves[3] + node(leaves[0], leaves[1])
+assert node(path[32:], node(leaves[2], path[:32])) == log_2
+example("proof-entry-1", index=2, proof=proof(1, 2, time_2, header_2, updated, 2, path))
+old = shortened(1, START, sha(genesis), 1, log_1, map_1, witness_set)
+vote_1 = [0, START, witness.sign("vote", network, pack([2, 1, 0, hash_1, START]))]
+path = leaves[1] + node(leaves[2], leaves[3])
+assert node(node(log_1, path[:32]), path[32:]) == log_2
+example("proof-consistency-1", proof=proof(2, 2, time_2, header_2, old + [0, [vote_1]], path))
 
 # Block 3: what else may happen to handles and to the network.
 time_3 = START + 2 * DAY

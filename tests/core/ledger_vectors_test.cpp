@@ -130,6 +130,26 @@ TEST_F(LedgerVectors, Block2) {
   EXPECT_EQ(ledger.map_root().hex(), block_2.text("map root"));
 }
 
+TEST_F(LedgerVectors, Proofs) {
+  auto ledger = at_1();
+  ASSERT_EQ(why(ledger.append(block_2.bytes("block"))), "");
+  for (const auto* name : {"proof-entry-1", "proof-consistency-1"}) {
+    const Vector vector(name);
+    const auto proof = decode_proof(vector.bytes("proof"), network);
+    ASSERT_TRUE(proof) << why(proof);
+    EXPECT_EQ(to_hex(encode_proof(*proof)), vector.text("proof"));
+    const auto shown = check_proof(*proof, network);
+    ASSERT_TRUE(shown) << why(shown);
+    EXPECT_EQ(shown->block, ledger.head());
+    if (const auto* entry = std::get_if<EntryProof>(&*proof)) {
+      EXPECT_EQ(to_hex(entry->entry), updated.text("entry"));
+      EXPECT_EQ(entry->index, vector.number("index"));
+    } else {
+      EXPECT_EQ(to_hex(std::get<ExtensionProof>(*proof).old.header), block_1.text("header"));
+    }
+  }
+}
+
 // The other kinds, on top of block 2.
 class LedgerVectors3 : public LedgerVectors {
  protected:

@@ -8,6 +8,7 @@
 
 #include "core/ledger/ledger.hpp"
 #include "core/ledger/proof.hpp"
+#include "core/merkle.hpp"
 #include "tests/core/keys.hpp"
 
 namespace diot::testing {
@@ -104,12 +105,39 @@ struct World {
 
   /// What the newest block says of a handle, from the genesis on.
   HandleProof prove(const Ledger& ledger, const std::string& handle) const {
-    HandleProof out;
-    out.genesis = to_bytes(unsigned_genesis(genesis_bytes).value());
-    out.newest = decided_header(decode_block(blocks.back()).value());
-    out.handle = handle;
+    HandleProof out{chain(), handle, {}, ledger.prove(handle)};
     if (const auto* record = ledger.handle(handle)) out.record = encode_handle(*record);
-    out.path = ledger.prove(handle);
+    return out;
+  }
+
+  /// As of the newest block, too.
+  EntryProof prove_entry(const Ledger& ledger, std::uint64_t index) const {
+    const auto log = entries(ledger);
+    return {chain(), log.at(index), index, MerkleTree(leaves(log)).path(index)};
+  }
+  ExtensionProof prove_extension(const Ledger& ledger, std::uint64_t height) const {
+    const auto old = decode_block(blocks.at(height - 1)).value();
+    return {chain(), decided_header(old), MerkleTree(leaves(entries(ledger))).consistency(old.header.entries)};
+  }
+  ProofChain chain() const {
+    ProofChain out;
+    out.genesis = to_bytes(unsigned_genesis(genesis_bytes).value());
+    out.block = decided_header(decode_block(blocks.back()).value());
+    return out;
+  }
+  /// The whole log.
+  std::vector<Bytes> entries(const Ledger& ledger) const {
+    std::vector<Bytes> out;
+    for (const auto& bytes : blocks) {
+      const auto block = decode_block(bytes).value();
+      out.insert(out.end(), block.entries.begin(), block.entries.end());
+    }
+    EXPECT_EQ(merkle_root(leaves(out)), ledger.log_root());
+    return out;
+  }
+  static std::vector<Hash> leaves(const std::vector<Bytes>& entries) {
+    std::vector<Hash> out;
+    for (const auto& entry : entries) out.push_back(merkle_leaf(entry));
     return out;
   }
 

@@ -79,5 +79,43 @@ TEST(Tiles, HoldTheTreeAndItsEntries) {
   }
 }
 
+TEST(Tiles, AndTheirLeavesGiveEveryProof) {
+  std::vector<Hash> leaves, full;
+  for (std::size_t i = 0; i < 4 * tile_width + 3; ++i) leaves.push_back(merkle_leaf(entry(i)));
+  for (std::size_t tile = 0; tile < 4; ++tile)
+    full.push_back(merkle_root({leaves.begin() + static_cast<std::ptrdiff_t>(tile * tile_width),
+                                leaves.begin() + static_cast<std::ptrdiff_t>((tile + 1) * tile_width)}));
+  std::size_t asked = 0;
+  const auto leaves_of = [&](std::uint64_t tile, std::size_t width) -> Result<std::vector<Hash>> {
+    ++asked;
+    const auto begin = leaves.begin() + static_cast<std::ptrdiff_t>(tile * tile_width);
+    return std::vector<Hash>(begin, begin + static_cast<std::ptrdiff_t>(width));
+  };
+  for (const std::size_t size : {1, 2, 3, 255, 256, 257, 300, 511, 512, 513, 768, 1000, 1024, 1027}) {
+    const MerkleTree tree({leaves.begin(), leaves.begin() + static_cast<std::ptrdiff_t>(size)});
+    const LogProver log{size, full, leaves_of};
+    for (std::size_t at = 0; at <= size; at += at % 64 < 2 || at % 64 > 61 || size < 300 ? 1 : 7) {
+      asked = 0;
+      if (at < size) {
+        ASSERT_EQ(log.path(at).value(), tree.path(at)) << at << " of " << size;
+      }
+      ASSERT_EQ(log.consistency(at).value(), tree.consistency(at)) << at << " of " << size;
+      ASSERT_LE(asked, 4u);
+    }
+  }
+}
+
+TEST(Tiles, GiveNoProofWhereLeavesAreMissing) {
+  const std::vector<Hash> full(2);
+  const LogProver log{600, full, [](std::uint64_t tile, std::size_t) -> Result<std::vector<Hash>> {
+                        if (tile == 2) return std::vector<Hash>(88);
+                        return fail(Errc::not_available, "not here");
+                      }};
+  EXPECT_EQ(log.path(255).error().code, Errc::not_available);
+  EXPECT_TRUE(log.path(512));
+  EXPECT_EQ(log.consistency(300).error().code, Errc::not_available);
+  EXPECT_TRUE(log.consistency(256)) << "at a tile's end its root is enough";
+}
+
 }  // namespace
 }  // namespace diot

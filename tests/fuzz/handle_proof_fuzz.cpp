@@ -1,4 +1,4 @@
-// What is shown to people who have no node: light proofs about handles, signed notes, checkpoints. The first byte chooses.
+// What is shown to people who have no node: light proofs, signed notes, checkpoints. The first byte chooses.
 
 #include "core/ledger/note.hpp"
 #include "core/ledger/proof.hpp"
@@ -45,8 +45,15 @@ void look_at_proof(ByteView bytes) {
   if (!shown) return;
   // Nothing but what the ledger says can be shown of its newest block.
   require(shown->block == ledger.head(), "only what the witnesses signed");
-  const auto* record = ledger.handle(proof->handle);
-  require(record ? proof->record == encode_handle(*record) : proof->record.empty(), "a proof tells the truth");
+  if (const auto* of = std::get_if<HandleProof>(&*proof)) {
+    const auto* record = ledger.handle(of->handle);
+    require(record ? of->record == encode_handle(*record) : of->record.empty(), "a proof tells the truth");
+  } else if (const auto* of_entry = std::get_if<EntryProof>(&*proof)) {
+    require(of_entry->entry == shared().world.prove_entry(ledger, of_entry->index).entry, "only what is in the log");
+  } else {
+    const auto old = decode_block_header(std::get<ExtensionProof>(*proof).old.header);
+    require(old && ledger.block_at(old->height) == block_hash(*old), "only blocks of the chain");
+  }
 }
 
 void look_at_note(std::string_view text) {
@@ -77,6 +84,8 @@ Seeds handle_proof_seeds() {
   Seeds out;
   for (const auto* handle : {"alice", "bob", "carol", "dave"})
     for (const bool pin : {false, true}) out.push_back(chosen(light_proof, encode_proof(shared().prove(handle, pin))));
+  for (std::uint64_t index : {0, 1}) out.push_back(chosen(light_proof, encode_proof(world.prove_entry(ledger, index))));
+  out.push_back(chosen(light_proof, encode_proof(world.prove_extension(ledger, 1))));
   const auto text = checkpoint_text({log_origin(ledger.network()), 2, ledger.log_root()});
   out.push_back(chosen(checkpoint, as_bytes(text)));
   out.push_back(chosen(note, as_bytes(make_note(text, {sign_note(text, keys[0], signer),

@@ -51,9 +51,9 @@ def signed_by(note, verifier_key):
 
 
 class LedgerCliTest(unittest.TestCase):
-    def prove(self, node, handle, *options):
-        proof = os.path.join(self.folder, handle + ".proof")
-        done = subprocess.run([harness.DIOT, "ledger", "prove", handle, *options], env=node.environment(),
+    def prove(self, node, *what):
+        proof = os.path.join(self.folder, what[0].strip("-") + ".proof")
+        done = subprocess.run([harness.DIOT, "ledger", "prove", *what], env=node.environment(),
                               capture_output=True, timeout=harness.TIMEOUT_S)
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(proof, "wb") as file:
@@ -106,6 +106,56 @@ class LedgerCliTest(unittest.TestCase):
             self.assertIn("bob.proof", refused.exception.err)
             with self.assertRaises(harness.Failed):
                 stranger.diot("ledger", "check-proof", self.prove(alice, "bob"), "--genesis", "00" * 32)
+
+    def test_entries_and_the_growth_of_the_log_are_proven_likewise(self):
+        with harness.World() as world:
+            alice = world.found("alice")
+            bob = world.join(alice, "bob", start=False)
+            noted = alice.json("ledger", "tail")["blocks"][-1]
+            world.join(alice, "carol", start=False)
+            stranger = world.node("nobody")  # has no home
+            network = alice.json("status")["network"]
+
+            def check(proof, *options):
+                return stranger.json("ledger", "check-proof", proof, "--genesis", network, *options)
+
+            entry = alice.json("ledger", "history", "bob")["entries"][0]
+            by_hash = check(self.prove(alice, "--entry", entry["hash"]))
+            self.assertEqual((by_hash["proves"], by_hash["kind"], by_hash["handle"]), ("entry", "register", "bob"))
+            self.assertEqual((by_hash["hash"], by_hash["index"]), (entry["hash"], 1))
+            self.assertEqual((by_hash["as_of_height"], by_hash["as_of_block"]), (noted["height"], noted["hash"]))
+            self.assertEqual(check(self.prove(alice, "--entry", "1")), by_hash)
+            # Bob's files have it, too, without his node.
+            self.assertEqual(check(self.prove(bob, "--entry", "1")), by_hash)
+            for number in ("0", "2"):
+                self.assertEqual(check(self.prove(alice, "--entry", number), "--tree")["index"], int(number))
+
+            grown = check(self.prove(alice, "--consistency", str(noted["height"])), "--tree")
+            self.assertEqual((grown["proves"], grown["from_height"], grown["from_block"], grown["from_entries"]),
+                             ("consistency", noted["height"], noted["hash"], 2))
+            self.assertEqual((grown["as_of_height"], grown["log_entries"]), (3, 3))
+            self.assertIn("in both", grown["tree"])
+            first = alice.json("ledger", "tail", "--to", "1")["blocks"][0]
+            pinned = self.prove(alice, "--consistency", "2", "--pin", "1")
+            self.assertEqual(check(pinned, "--pin", f"1:{first['hash']}")["from_height"], 2)
+
+            for wrong, why in ((["bob", "--entry", "1"], "say one of them"), ([], "say one of them"),
+                               (["--entry", "3"], "numbered from 0 to 2"), (["--entry", "bob"], "neither"),
+                               (["--entry", "00" * 32], "no such entry"), (["--consistency", "3"], "newest one"),
+                               (["--consistency", "1", "--pin", "1"], "--pin an older one"),
+                               (["--entry", "0", "--pin", "1"], "--pin is for a block before")):
+                with self.assertRaises(harness.Failed) as refused:
+                    alice.json("ledger", "prove", *wrong)
+                self.assertIn(why, refused.exception.err)
+            proof = self.prove(alice, "--consistency", "1")
+            with open(proof, "r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                byte = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte[0] ^ 1]))
+            with self.assertRaises(harness.Failed) as refused:
+                check(proof)
+            self.assertIn("does not show that the log of block 3 begins with that of block 1", refused.exception.err)
 
     def test_the_log_is_exported_as_public_logs_are(self):
         with harness.World() as world:

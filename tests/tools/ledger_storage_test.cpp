@@ -71,6 +71,26 @@ TEST_F(LedgerStorage, VerbsThatLookBackSayWhatIsNotHere) {
   EXPECT_FALSE(ask("ledger history", {{"handle", "alice"}, {"from", 31}}).contains("missing"));
 }
 
+TEST_F(LedgerStorage, ProofsThatNeedOlderBlocksNameThem) {
+  // Entries are the 601 founders', in block 1, and one a block from then on.
+  const auto refused = [&](const Json& args, const std::string& why) {
+    const auto answer = ledger_answer("ledger prove", args, source());
+    ASSERT_FALSE(answer) << args;
+    EXPECT_EQ(answer.error().code, Errc::not_available) << args;
+    EXPECT_THAT(answer.error().message, ::testing::HasSubstr(why)) << args;
+    EXPECT_THAT(answer.error().message, ::testing::HasSubstr("--full")) << args;
+  };
+  refused({{"entry", "600"}}, "blocks 1 to 1 are not on this disk");
+  refused({{"entry", "629"}}, "blocks 30 to 30 are not on this disk");
+  refused({{"entry", Hash{}.hex()}}, "blocks 1 to 30 are not on this disk");
+  refused({{"consistency", 1}}, "blocks 1 to 1 are not on this disk");
+  // Of the last tile what is behind number 512 is known of each block in the window.
+  EXPECT_EQ(ask("ledger prove", {{"entry", "630"}})["height"], 31);
+  EXPECT_EQ(ask("ledger prove", {{"entry", "660"}, {"pin", 40}})["height"], 61);
+  EXPECT_EQ(ask("ledger prove", {{"consistency", 31}})["height"], 61);
+  EXPECT_EQ(ask("ledger prove", {{"consistency", 60}, {"pin", 3}})["from_height"], 60);
+}
+
 TEST_F(LedgerStorage, VerifyTellsOnWhatItRests) {
   const auto report = ask("ledger verify");
   EXPECT_EQ(report["snapshot"], 61);

@@ -79,11 +79,12 @@
 //                     entries_in_30_days, bytes, kinds: [{kind, entries}, …]}
 //                     As ledger verify and (ledger_forks) status, where two histories were seen: forks: [{height, here,
 //                     there, seen_ms, shown_by: handle or null, evidence: base64url}, …], and a warning for each
-//   ledger prove     args {handle, pin?}: {handle, registered, height, bytes, proof: base64url}
+//   ledger prove     args {handle} or {entry: hash or number} or {consistency: height}, and pin?: {height, bytes, proof:
+//                     base64url}, and {handle, registered}, {hash, index} or {from_height}
 //   ledger checkpoint  {origin, entries, root, log_key, cosigner_key, cosigner_keys: the others' [text, …], note}. Errc::not_permitted at who is no witness
 //   ledger anchor    {anchor, network, height, block, next: text}; args {anchor}: {handle, height, next: text}
 //   ledger export    args {from, to}: {network, blocks: [{height, block: base64url}, …], next: height or null}; a page
-//   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp)
+//   ledger check-proof, ledger diff, ledger export to a file: command line only (tools/app/ledger_files.hpp, ledger_prove.hpp)
 //   ledger verify    {network, height, head, blocks, entries, handles, log_root, map_root, and where the ledger here began
 //                    with a snapshot: snapshot, snapshot_ms, snapshot_votes, snapshot_witnesses, headers}. Errc::corrupt names the
 //                     first wrong block. args {full?}: as long as blocks of before the snapshot are missing, they are fetched, and it

@@ -25,6 +25,7 @@
 #include "tools/app/import_mosquitto.hpp"
 #include "tools/app/ledger_answers.hpp"
 #include "tools/app/ledger_files.hpp"
+#include "tools/app/ledger_prove.hpp"
 #include "tools/app/local_users.hpp"
 #include "tools/app/move.hpp"
 #include "tools/app/options.hpp"
@@ -219,7 +220,7 @@ class CommandLine {
 
   Result<std::optional<Json>> prove() {
     if (!json_ && ::isatty(::fileno(stdout)))
-      return fail(Errc::invalid, "a proof is bytes, not text: write `diot ledger prove NAME > FILE`");
+      return fail(Errc::invalid, "a proof is bytes, not text: write `diot ledger prove … > FILE`");
     return optional(ask_or_read("ledger prove", args_));
   }
 
@@ -458,6 +459,16 @@ std::string verified_text(const Json& report) {
       report["snapshot_votes"].get<std::uint64_t>(), report["snapshot_witnesses"].get<std::uint64_t>());
 }
 
+std::string proved_text(const Json& proved) {
+  if (proved.contains("index"))
+    return fmt::format("entry {} is number {} in the log", proved["hash"].get<std::string>(),
+                       proved["index"].get<std::uint64_t>());
+  if (proved.contains("from_height"))
+    return fmt::format("the log only grew from block {} on", proved["from_height"].get<std::uint64_t>());
+  return fmt::format("@{} is {}registered", proved["handle"].get<std::string>(),
+                     proved["registered"].get<bool>() ? "" : "not ");
+}
+
 std::string missing_text(const Json& missing) {
   std::vector<std::string> ranges;
   for (const auto& range : missing)
@@ -505,9 +516,8 @@ void print(const Invocation& invocation, const Json& result) {
     text = fmt::format("{} is in order\n", result["file"].get<std::string>());
   } else if (invocation.verb->name == "ledger prove") {
     const auto bytes = from_base64url(result["proof"].get<std::string>()).value_or(Bytes{});
-    to_stderr(fmt::format("@{} {} as of block {}: {} bytes\n", result["handle"].get<std::string>(),
-                          result["registered"].get<bool>() ? "is registered" : "is not registered",
-                          result["height"].get<std::uint64_t>(), bytes.size()));
+    to_stderr(fmt::format("{} as of block {}: {} bytes\n", proved_text(result), result["height"].get<std::uint64_t>(),
+                          bytes.size()));
     text = as_text(bytes);
   } else if (invocation.verb->name == "ledger checkpoint") {
     text = result["note"].get<std::string>();

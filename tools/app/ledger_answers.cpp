@@ -10,12 +10,11 @@
 
 #include "core/ledger/limits.hpp"
 #include "core/ledger/note.hpp"
-#include "core/ledger/proof.hpp"
 #include "core/ledger/storage.hpp"
 #include "core/ledger/verify.hpp"
-#include "core/topic.hpp"
 #include "dht/cosignatures.hpp"
 #include "tools/app/ledger_alarms.hpp"
+#include "tools/app/ledger_prove.hpp"
 #include "tools/app/ledger_query.hpp"
 #include "tools/app/ledger_storage.hpp"
 
@@ -56,13 +55,6 @@ Result<void> tell_missing(const LedgerQuery& query, Store& store, Json& out) {
     if (const auto ranges = clipped(missing, {query.from, query.to}); !ranges.empty())
       out["missing"] = ranges_json(ranges);
   });
-}
-
-Json entry_answer(const EntryView& entry) {
-  Json out{{"kind", entry.kind}, {"handle", entry.handle}, {"version", entry.version}, {"hash", entry.hash.hex()}};
-  if (!entry.inviter.empty()) out["inviter"] = entry.inviter;
-  if (!entry.detail.empty()) out["detail"] = entry.detail;
-  return out;
 }
 
 Result<Json> list(const Json& args, const Ledger& ledger) {
@@ -143,21 +135,6 @@ Result<Json> tail(const Json& args, LedgerQuery query, const LedgerSource& from)
   return out;
 }
 
-Result<BlockView> block_at(Store& store, std::uint64_t height) {
-  const auto bytes = store.get(Table::block, block_key(height));
-  if (!bytes) return tl::unexpected(bytes.error());
-  if (!*bytes) return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
-  return decode_block(**bytes);
-}
-
-/// What decided a block, also one whose entries are not here.
-Result<DecidedHeader> decided_at(Store& store, std::uint64_t height) {
-  const auto link = store.get(Table::meta, header_key(height));
-  if (!link) return tl::unexpected(link.error());
-  if (*link) return decode_link(**link).map([](const ChainLink& whole) { return whole.block; });
-  return block_at(store, height).map([](const BlockView& block) { return decided_header(block); });
-}
-
 /// A page of whole blocks, for `diot ledger export` and `diot ledger diff`.
 Result<Json> export_page(const LedgerQuery& query, const LedgerSource& from) {
   Json blocks = Json::array();
@@ -185,7 +162,8 @@ Result<Json> checkpoint(const LedgerSource& from) {
   if (!from.witness)
     return fail(Errc::not_permitted, "only a witness signs checkpoints: ask for this one at a witness of the network");
   // What is signed must never be taken back, so it has to be on disk.
-  if (const auto block = block_at(from.store, from.ledger.head().height); !block) return tl::unexpected(block.error());
+  if (const auto block = stored_block(from.store, from.ledger.head().height); !block)
+    return tl::unexpected(block.error());
   Json out{{"origin", origin}, {"entries", from.ledger.entry_count()}, {"root", from.ledger.log_root().hex()}};
   const NoteKey log{origin, from.witness->public_key(), NoteKeyType::ed25519};
   const NoteKey cosigner{witness_name(network, from.witness->public_key()), from.witness->public_key(),
@@ -204,59 +182,6 @@ Result<Json> checkpoint(const LedgerSource& from) {
   out["cosigner_keys"] = std::move(others);
   out["note"] = make_note(text, lines);
   return out;
-}
-
-Result<Json> prove(const Json& args, const LedgerSource& from) {
-  const auto handle = args.at("handle").get<std::string>();
-  const auto pin = args.value("pin", std::uint64_t{0});
-  if (auto valid = check_handle(handle); !valid) return tl::unexpected(valid.error());
-  const auto head = from.ledger.head().height;
-  const auto newest = block_at(from.store, head);
-  if (!newest) return tl::unexpected(newest.error());
-  HandleProof proof;
-  proof.newest = decided_header(*newest);
-  proof.handle = handle;
-  if (const auto* record = from.ledger.handle(handle)) proof.record = encode_handle(*record);
-  proof.path = from.ledger.prove(handle);
-  if (pin >= head && pin != 0)
-    return fail(Errc::invalid, fmt::format("--pin is for a block before the newest one, which is {}", head));
-  if (pin != 0) {
-    const auto pinned = decided_at(from.store, pin);
-    if (!pinned) return tl::unexpected(pinned.error());
-    proof.pinned = HandleProof::Pinned{pinned->header, from.ledger.witnesses_at(pin + 1).keys()};
-  } else {
-    const auto genesis = unsigned_genesis(from.genesis);
-    if (!genesis) return tl::unexpected(genesis.error());
-    proof.genesis = to_bytes(*genesis);
-  }
-  const WitnessSet* known = &from.ledger.witnesses_at(pin + 1);
-  for (auto height = pin + 1; height < head; ++height) {
-    const WitnessSet* set = std::exchange(known, &from.ledger.witnesses_at(height + 1));
-    if (set == known || set->keys() == known->keys()) continue;
-    const auto next = known->keys();
-    const auto last = decided_at(from.store, height);
-    if (!last) return tl::unexpected(last.error());
-    const auto header = decode_block_header(last->header);
-    if (!header) return tl::unexpected(header.error());
-    if (header->next_witnesses != witness_set_hash(next))
-      return fail(Errc::not_available, fmt::format("the holder of the succession key replaced the witnesses in block "
-                                                   "{}, which no proof can follow: --pin that block or a later one",
-                                                   height + 1));
-    proof.changes.push_back({*last, next});
-  }
-  if (proof.changes.size() > limits::proof_changes_max)
-    return fail(Errc::limit,
-                fmt::format("the witnesses changed {} times since: --pin a newer block", proof.changes.size()));
-  const auto bytes = encode_proof(proof);
-  // Nobody is handed a proof that does not hold.
-  const auto pinned_at = pin == 0 ? std::nullopt : std::optional(Checkpoint{pin, *from.ledger.block_at(pin)});
-  if (auto holds = check_proof(*decode_proof(bytes, from.ledger.network()), from.ledger.network(), pinned_at); !holds)
-    return tl::unexpected(holds.error());
-  return Json{{"handle", handle},
-              {"registered", !proof.record.empty()},
-              {"height", head},
-              {"bytes", bytes.size()},
-              {"proof", to_base64url(bytes)}};
 }
 
 /// Nobody looks at the ledger and does not hear that there are two.
@@ -396,6 +321,13 @@ Json handle_answer(const HandleRecord& record, bool ours) {
           {"ours", ours}};
 }
 
+Json entry_answer(const EntryView& entry) {
+  Json out{{"kind", entry.kind}, {"handle", entry.handle}, {"version", entry.version}, {"hash", entry.hash.hex()}};
+  if (!entry.inviter.empty()) out["inviter"] = entry.inviter;
+  if (!entry.detail.empty()) out["detail"] = entry.detail;
+  return out;
+}
+
 Result<Json> ledger_answer(std::string_view verb, const Json& args, const LedgerSource& from) {
   const auto query = ledger_query(args, from.now);
   if (!query) return tl::unexpected(query.error());
@@ -406,7 +338,7 @@ Result<Json> ledger_answer(std::string_view verb, const Json& args, const Ledger
   if (verb == "ledger verify") return verify(from, args.value("full", false));
   if (verb == "ledger storage") return storage_here(from);
   if (verb == "ledger stats") return stats(from);
-  if (verb == "ledger prove") return prove(args, from);
+  if (verb == "ledger prove") return prove_answer(args, from);
   if (verb == "ledger checkpoint") return checkpoint(from);
   if (verb == "ledger export") return export_page(*query, from);
   return fail(Errc::not_available, fmt::format("`diot {}` is not available yet", verb));

@@ -15,6 +15,8 @@ namespace diot {
 class Cosignatures;
 
 Json handle_answer(const HandleRecord& record, bool ours);
+/// {kind, handle, version, hash, inviter?, detail?}
+Json entry_answer(const EntryView& entry);
 
 /// What the answers are made from.
 struct LedgerSource {

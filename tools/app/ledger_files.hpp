@@ -1,5 +1,5 @@
 #pragma once
-// What the command line does with the ledger outside a node: exports, comparisons with them, and proofs in files.
+// What the command line does with the ledger outside a node: exports, and comparisons with them.
 
 #include <functional>
 #include <string>
@@ -23,10 +23,5 @@ Result<Json> export_tiles(const AskLedger& ask, const Json& args);
 /// Args {file}: an export of another node, compared with this one's ledger. Result: {network, agree: both are one
 /// history, same_to: height, here: height, there: height}, and {first_difference: {height, here, there}} if not.
 Result<Json> diff_ledger(const AskLedger& ask, const Json& args);
-
-/// Args {file, genesis: hex, pin?: "HEIGHT:HASH", tree?}. Result: what the proof says: {handle, registered,
-/// as_of_height, as_of_block, as_of_ms, network, witnesses, votes, bytes}, what `ledger show` says if it is registered,
-/// and {tree: text} if asked for.
-Result<Json> check_proof_file(const Json& args);
 
 }  // namespace diot
