@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "core/ledger/placement.hpp"
 #include "core/ledger/storage.hpp"
 #include "dht/wire.hpp"
@@ -159,66 +161,139 @@ TEST_F(LedgerCatchUps, ALongLedgerIsNotReplayedAtEachStart) {
   EXPECT_EQ(loaded->head(), alice.ledger->head());
 }
 
-TEST_F(LedgerCatchUps, OldBlocksAreDroppedWhenAllThatShouldKeepThemSaidThatTheyDo) {
-  world.join("carol", alice);
-  world.join("dave", alice);
-  world.join("erin", alice);
-  const auto update_alice = [&] {
-    alice.overlay->ledger_sync().submit(
-        make_update(*alice.ledger->handle("alice"), alice.ledger->network(), alice.ledger->head(), alice.owner, {}),
-        [](auto) {});
-    world.run();
-  };
-  for (int i = 0; alice.ledger->tiles().empty() || alice.ledger->entry_count() % tile_width < 3; ++i) {
-    if (i % 20 == 0) world.clock.now_ms += 24 * 3'600'000;
+/// Five homes, and a tile's entries in blocks before the window, for three of them to keep. Alice decides the blocks and
+/// keeps all.
+class OldBlocks : public LedgerCatchUps {
+ protected:
+  void SetUp() override {
+    world.join("carol", alice);
+    world.join("dave", alice);
+    world.join("erin", alice);
+    const auto update_alice = [&] {
+      alice.overlay->ledger_sync().submit(
+          make_update(*alice.ledger->handle("alice"), alice.ledger->network(), alice.ledger->head(), alice.owner, {}),
+          [](auto) {});
+      world.run();
+    };
+    for (int i = 0; alice.ledger->tiles().empty() || alice.ledger->entry_count() % tile_width < 3; ++i) {
+      if (i % 20 == 0) world.clock.now_ms += 24 * 3'600'000;
+      update_alice();
+      ASSERT_LT(i, 400);
+    }
+    world.clock.now_ms += 40ull * 24 * 3'600'000;
     update_alice();
-    ASSERT_LT(i, 400);
+    world.pass(std::chrono::seconds(1));
+    world.remember_blocks_of(alice);
+    const auto units = history_units(*alice.ledger);
+    ASSERT_EQ(units.size(), 1u);
+    unit = units[0];
+    for (auto& [handle, home] : world.homes) {
+      home->history = bounds;
+      world.kill(*home);
+      world.start(*home);
+    }
   }
-  world.clock.now_ms += 40ull * 24 * 3'600'000;
-  update_alice();
-  world.pass(std::chrono::seconds(1));
-  world.remember_blocks_of(alice);
-  const auto units = history_units(*alice.ledger);
-  ASSERT_EQ(units.size(), 1u);
-  const auto holders = Placement(*alice.ledger).holders(units[0].tile);
-  ASSERT_EQ(holders.size(), 3u);
-  // Of five, alice decides the blocks and keeps all of them.
+
+  bool has_unit(const Home& home) const {
+    for (auto height = unit.blocks.from; height <= unit.blocks.to; ++height)
+      if (!home.store->rows(Table::block).contains(block_key(height))) return false;
+    return true;
+  }
+  std::vector<NodeId> holders() const { return Placement(*alice.ledger).holders(unit.tile); }
+  bool holds(const Home& home) const { return std::ranges::count(holders(), home.key.node_id()) != 0; }
+  /// Who has the unit, by handle.
+  std::set<std::string> having() const {
+    std::set<std::string> out;
+    for (const auto& [handle, home] : world.homes)
+      if (has_unit(*home)) out.insert(handle);
+    return out;
+  }
+  std::set<std::string> supposed_to_have() const {
+    std::set<std::string> out{"alice"};
+    for (const auto& [handle, home] : world.homes)
+      if (holds(*home)) out.insert(handle);
+    return out;
+  }
+
+  const HistoryBounds bounds{std::chrono::seconds(10), 1};
+  HistoryUnit unit;
+};
+
+TEST_F(OldBlocks, AreDroppedWhenAllThatShouldKeepThemSaidThatTheyDo) {
+  ASSERT_EQ(holders().size(), 3u);
   std::vector<Home*> others;
   Home* keeper = nullptr;
   for (auto& [handle, home] : world.homes) {
-    home->history = {std::chrono::seconds(10), 1};
-    const bool keeps = std::ranges::find(holders, home->key.node_id()) != holders.end();
-    if (keeps && home.get() != &alice) keeper = home.get();
-    if (!keeps && home.get() != &alice) others.push_back(home.get());
+    if (home.get() == &alice) continue;
+    if (holds(*home))
+      keeper = home.get();
+    else
+      others.push_back(home.get());
   }
   ASSERT_TRUE(keeper && !others.empty());
-  for (auto& [handle, home] : world.homes) {
-    world.kill(*home);
-    world.start(*home);
-  }
-  const auto has_unit = [&](Home& home) { return home.store->rows(Table::block).contains(block_key(1)); };
-  const auto all = [&](bool had) {
-    return std::ranges::all_of(others, [&](Home* home) { return has_unit(*home) == had; });
-  };
   // One of them does not say so.
   world.on_wire = [&](const Home& from, const Home&, FrameType type, Bytes&) {
     return type != FrameType::ledger_part || &from != keeper;
   };
   world.pass(std::chrono::minutes(5));
-  EXPECT_TRUE(all(true));
+  EXPECT_EQ(having().size(), 5u);
   EXPECT_EQ(others.front()->overlay->ledger_sync().history().status().waiting_units, 1u);
 
   world.on_wire = nullptr;
   world.pass(std::chrono::minutes(5));
-  EXPECT_TRUE(all(false));
-  for (auto& [handle, home] : world.homes) {
-    if (std::ranges::find(others, home.get()) != others.end()) continue;
-    EXPECT_TRUE(has_unit(*home)) << handle;
-  }
-  EXPECT_EQ(stored_missing(*others.front()->store).value(), std::vector{units[0].blocks});
+  EXPECT_EQ(having(), supposed_to_have());
+  EXPECT_EQ(stored_missing(*others.front()->store).value(), std::vector{unit.blocks});
   const auto loaded = load_ledger(world.genesis_bytes, *others.front()->store);
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(loaded->map_root(), alice.ledger->map_root());
+}
+
+TEST_F(OldBlocks, MoveToANewNodeThatIsNearerToThem) {
+  world.pass(std::chrono::minutes(5));
+  ASSERT_EQ(having(), supposed_to_have());
+  const auto before = holders();
+
+  // The next home that is made is nearer than all that are there.
+  const auto distance = [&](const NodeId& node) {
+    auto out = node.bytes;
+    for (std::size_t at = 0; at < out.size(); ++at) out[at] ^= unit.tile.bytes[at];
+    return out;
+  };
+  for (auto next = world.random;; next = world.random) {
+    if (distance(KeyPair::generate(next).node_id()) < distance(before[0])) break;
+    (void)world.random.u64();
+  }
+  Home& frank = world.join("frank", alice);
+  world.kill(frank);
+  ASSERT_EQ(holders()[0], frank.key.node_id());
+  Home* left = nullptr;  // who was the third of the nearest, and is the fourth
+  for (auto& [handle, home] : world.homes)
+    if (home->key.node_id() == before[2]) left = home.get();
+  ASSERT_TRUE(left && left != &alice && !holds(*left));
+
+  // He comes with a snapshot, and gets no older blocks.
+  frank.store.reset();
+  frank.catch_up = {1, 1};
+  frank.history = bounds;
+  world.blocks.resize(2);
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes& body) {
+    const auto part = type == FrameType::ledger_part && &to == &frank ? decode_part(body) : std::nullopt;
+    return !part || !std::holds_alternative<BlocksPart>(*part) || frank.ledger->head() != alice.ledger->head();
+  };
+  world.start(frank);
+  world.pass(std::chrono::minutes(5));
+  EXPECT_EQ(frank.ledger->head(), alice.ledger->head());
+  EXPECT_FALSE(has_unit(frank));
+  EXPECT_TRUE(frank.overlay->ledger_sync().history().status().fetching);
+  EXPECT_TRUE(has_unit(*left)) << "frank has not said that he has them";
+
+  world.on_wire = nullptr;
+  world.pass(std::chrono::minutes(5));
+  EXPECT_EQ(having(), supposed_to_have());
+  EXPECT_TRUE(has_unit(frank));
+  EXPECT_FALSE(has_unit(*left));
+  for (auto height = unit.blocks.from; height <= unit.blocks.to; ++height)
+    EXPECT_EQ(frank.store->rows(Table::block)[block_key(height)], alice.store->rows(Table::block)[block_key(height)]);
 }
 
 TEST_F(LedgerCatchUps, WhoHasWhichBlocksIsToldByThoseThatAnswer) {
