@@ -1,5 +1,6 @@
 #include "dht/witness_sync.hpp"
 
+#include "core/ledger/limits.hpp"
 #include "core/limits.hpp"
 
 namespace diot {
@@ -114,6 +115,12 @@ void WitnessSync::work() {
       if (auto* persist = std::get_if<Agreement::Persist>(&output)) {
         context_.store.put(Table::meta, witness_memory_key(), std::move(persist->memory));
         if (persist->value) context_.store.put(Table::meta, witness_value_key(), std::move(*persist->value));
+        for (const auto& each : persist->justifications) {
+          context_.store.put(Table::meta, justification_key(each.height, each.round), encode_justification(each));
+          if (each.height > limits::justified_heights_max)
+            context_.store.erase_range(Table::meta, justification_key(0),
+                                       justification_key(each.height - limits::justified_heights_max));
+        }
         context_.turn.touch();
       } else if (auto* message = std::get_if<Agreement::Send>(&output)) {
         messages.push_back(std::move(*message));

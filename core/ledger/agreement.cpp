@@ -208,6 +208,7 @@ void Agreement::start_round(std::uint32_t number) {
   if (number > 0)
     for (const auto kind : {VoteKind::prevote, VoteKind::precommit})
       if (round_at(number - 1).votes[at(kind)][*index_].empty()) cast(number - 1, {kind, nil});
+  if (number > 0 && value_) justify(value_->round, value_->hash, value_->proof);
   rules_.start_round(number);
   timers_ = {};
   timers_[at(AgreementStep::propose)] = clock_.monotonic() + patience(times_.propose);
@@ -286,6 +287,16 @@ void Agreement::keep_value() {
   proof.resize(std::min(proof.size(), quorum_size(witnesses_.size())));
   value_ = Value{*rules_.valid_round, round.proposal->header, round.proposal->entries, std::move(proof), rules_.valid};
   dirty_ = value_dirty_ = true;
+  if (rules_.round > 0) justify(value_->round, value_->hash, value_->proof);
+}
+
+/// Only where the block is another one than before: more prevotes for the same say nothing new.
+void Agreement::justify(std::uint32_t round, const Hash& block, const std::vector<BlockView::Vote>& prevotes) {
+  if (newest_justified_ == block || justifications_ == limits::justifications_per_height_max) return;
+  newest_justified_ = block;
+  ++justifications_;
+  justified_.push_back(make_justification(height_, round, block, prevotes, witnesses_));
+  dirty_ = true;
 }
 
 void Agreement::set_timers(const RoundView& view) {
@@ -329,6 +340,8 @@ void Agreement::run() {
       set_timers(seen);
       break;
     }
+    if (ballot->kind == VoteKind::prevote && ballot->block != nil && seen.proposal->valid_round)
+      justify(*seen.proposal->valid_round, ballot->block, round_at(rules_.round).proposal->proof);
     cast(rules_.round, *ballot);
   }
   flush();
@@ -336,7 +349,8 @@ void Agreement::run() {
 
 void Agreement::flush() {
   if (std::exchange(dirty_, false))
-    outputs_.push_back(Persist{memory(), std::exchange(value_dirty_, false) ? std::optional(value()) : std::nullopt});
+    outputs_.push_back(Persist{memory(), std::exchange(value_dirty_, false) ? std::optional(value()) : std::nullopt,
+                               std::exchange(justified_, {})});
   for (auto& send : std::exchange(sends_, {})) outputs_.push_back(std::move(send));
 }
 
@@ -385,6 +399,9 @@ void Agreement::forget_height() {
   started_ = decided_ = dirty_ = value_dirty_ = false;
   rules_ = {};
   value_.reset();
+  justified_.clear();
+  newest_justified_.reset();
+  justifications_ = 0;
   rounds_.clear();
   newest_round_.assign(witnesses_.size(), std::nullopt);
   timers_ = {};

@@ -15,6 +15,7 @@
 #include "core/crypto.hpp"
 #include "core/error.hpp"
 #include "core/ledger/agreement_rules.hpp"
+#include "core/ledger/justification.hpp"
 #include "core/ledger/ledger.hpp"
 #include "core/ledger/proposal.hpp"
 #include "core/ledger/vote.hpp"
@@ -89,7 +90,8 @@ class Agreement {
   /// Must be on disk before any Send behind it leaves. Both are stored in one transaction.
   struct Persist {
     Bytes memory;
-    std::optional<Bytes> value;  ///< absent: as before
+    std::optional<Bytes> value;                 ///< absent: as before
+    std::vector<Justification> justifications;  ///< of what it votes for; where a height takes more than one round
   };
   struct Send {
     enum class Kind { proposal, vote } kind = Kind::vote;
@@ -157,6 +159,7 @@ class Agreement {
   RoundView view();
   void cast(std::uint32_t round, const Ballot& ballot);
   void keep_value();
+  void justify(std::uint32_t round, const Hash& block, const std::vector<BlockView::Vote>& prevotes);
   std::vector<BlockView::Vote> votes_for(const Round& round, VoteKind kind, const Hash& block) const;
   void set_timers(const RoundView& view);
   std::chrono::milliseconds patience(std::chrono::milliseconds base) const;
@@ -194,7 +197,10 @@ class Agreement {
   bool started_ = false;                ///< there is a reason for a block
   bool decided_ = false;
   AgreementRules rules_;
-  std::optional<Value> value_;  ///< rules_.valid's
+  std::optional<Value> value_;            ///< rules_.valid's
+  std::vector<Justification> justified_;  ///< not given out yet
+  std::optional<Hash> newest_justified_;  ///< of this height
+  std::size_t justifications_ = 0;        ///< of this height
   std::map<std::uint32_t, Round> rounds_;
   std::vector<std::optional<std::uint32_t>> newest_round_;  ///< by witness: the highest that it voted in
   std::array<std::optional<Monotonic>, 3> timers_;          ///< by step, of this round

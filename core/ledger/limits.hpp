@@ -38,5 +38,7 @@ inline constexpr auto succession_silence = std::chrono::hours(72);  ///< of the 
 inline constexpr std::uint64_t wall_ms_max = (1ull << 48) - 1;      ///< what a HybridTime holds
 inline constexpr std::size_t submitted_entries_max = 1000;          ///< waiting for the next block
 inline constexpr std::size_t proof_changes_max = 100;               ///< of the witnesses, that one proof follows
+inline constexpr std::size_t justifications_per_height_max = 16;    ///< changes of what the witnesses voted for …
+inline constexpr std::uint64_t justified_heights_max = 1000;        ///< … are kept of the newest blocks
 
 }  // namespace diot::limits

@@ -190,6 +190,74 @@ TEST(Agreement, WhatSomebodyMayHaveDecidedIsProposedAgain) {
   ASSERT_TRUE(group.reach(3)) << "the others' turn comes";
 }
 
+TEST(Agreement, WhoVotesForAnotherBlockLaterKeepsWhyItMay) {
+  Witnesses group(4);
+  group.stop(1);  // the liar, for whom the test speaks
+  ASSERT_EQ(proposer(group, 0), 2u);
+  ASSERT_EQ(proposer(group, 1), 3u);
+  // Of round 0 only witness 0 sees that the block was prevoted by three, and locks on it.
+  group.drop = [](std::size_t from, std::size_t, const Agreement::Send& message) {
+    return message.kind == Kind::vote && from == 0 && decode_vote(message.bytes)->kind == VoteKind::prevote &&
+           decode_vote(message.bytes)->round == 0;
+  };
+  group.submit(bob_joins(group));
+  group.deliver();
+  const auto proposal_of = [&](std::size_t from, std::uint32_t round) -> std::optional<ProposalMessage> {
+    for (const auto& send : group[from].agreement->lacking({2, round, false, {}}))
+      if (send.kind == Kind::proposal) return decode_proposal(send.bytes).value();
+    return std::nullopt;
+  };
+  const auto first = proposal_of(2, 0)->hash;
+  const auto liar_says = [&](VoteKind kind, std::uint32_t round, const Hash& block) {
+    for (std::size_t to : {0u, 2u, 3u})
+      if (kind != VoteKind::prevote || to != 0 || round != 0)
+        (void)group.hand(to, message(vote_by(group, 1, kind, round, block)));
+    group.deliver();
+  };
+  liar_says(VoteKind::prevote, 0, nil);
+  liar_says(VoteKind::precommit, 0, nil);
+  std::optional<ProposalMessage> second;
+  for (int left = 100; left > 0 && !second; --left) {
+    group.pass(100ms);
+    second = proposal_of(3, 1);
+  }
+  ASSERT_TRUE(second) << "whoever is not locked proposes anew";
+  ASSERT_NE(second->hash, first);
+  EXPECT_EQ(group[0].justifications.size(), 1u) << "the second round: what it is locked on";
+  liar_says(VoteKind::prevote, 1, second->hash);
+  liar_says(VoteKind::precommit, 1, second->hash);
+  ASSERT_TRUE([&] {
+    for (int left = 600; left > 0 && group.decided.empty(); --left) group.pass(100ms);
+    return !group.decided.empty();
+  }());
+  EXPECT_EQ(decode_block(group.decided[0])->hash, second->hash);
+
+  // It precommitted both blocks, and can show that it was right to.
+  const auto& kept = group[0].justifications;
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(std::pair(kept[0].round, kept[0].block), std::pair(0u, first));
+  EXPECT_EQ(std::pair(kept[1].round, kept[1].block), std::pair(1u, second->hash));
+  for (const auto& each : kept) {
+    EXPECT_EQ(each.height, 2u);
+    EXPECT_EQ(each.prevotes.size(), 3u);
+    EXPECT_TRUE(check_justification(each, group[0].ledger.network()));
+    EXPECT_EQ(decode_justification(encode_justification(each)).value(), each);
+    auto forged = each;
+    forged.block = block_a;
+    EXPECT_FALSE(check_justification(forged, group[0].ledger.network()));
+    forged = each;
+    forged.prevotes[1] = forged.prevotes[0];
+    EXPECT_FALSE(check_justification(forged, group[0].ledger.network())) << "nobody counts twice";
+  }
+}
+
+TEST(Agreement, ABlockOfOneRoundTakesNoJustification) {
+  Witnesses group(4);
+  group.submit(bob_joins(group));
+  ASSERT_TRUE(group.reach(2));
+  for (auto& member : group.members) EXPECT_TRUE(member->justifications.empty());
+}
+
 // Memory ----------------------------------------------------------------------------------------------------------
 
 TEST(AgreementMemory, AWitnessThatRestartsVotesTheSameAgain) {

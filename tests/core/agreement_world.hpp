@@ -36,6 +36,7 @@ class Witnesses {
     std::unique_ptr<Agreement> agreement;
     std::optional<Bytes> memory, value;  ///< its disk
     std::vector<DoubleVote> caught;
+    std::vector<Justification> justifications;
     bool up = true;
   };
 
@@ -133,6 +134,8 @@ class Witnesses {
     if (auto* persist = std::get_if<Agreement::Persist>(&output)) {
       member.memory = persist->memory;
       if (persist->value) member.value = persist->value;
+      member.justifications.insert(member.justifications.end(), persist->justifications.begin(),
+                                   persist->justifications.end());
     } else if (auto* send = std::get_if<Agreement::Send>(&output)) {
       for (std::size_t to = 0; to < members.size(); ++to)
         if (to != i) flights.push_back({i, to, *send});

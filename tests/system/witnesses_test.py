@@ -56,6 +56,14 @@ class WitnessesTest(unittest.TestCase):
             dave.start()
             world.join(erin, "ivan", start=False)
             harness.wait_until(lambda: heidi.json("status")["handle_state"] == "active", 2 * harness.TIMEOUT_S, "heidi's registration")
+            # Of a block that took several rounds a witness shows by which prevotes it went on.
+            head = alice.json("status")["height"]
+            shown = [alice.json("witness", "justify", "--height", str(height)) for height in range(1, head + 1)]
+            self.assertEqual([each["height"] for each in shown], list(range(1, head + 1)))
+            for each in shown:
+                for row in each["justifications"]:
+                    self.assertGreaterEqual(len(row["prevotes"]), 3)
+                    self.assertLessEqual({vote["handle"] for vote in row["prevotes"]}, {"alice", "bob", "carol", "dave"})
             for home in (alice, bob, carol, dave, erin):
                 harness.wait_until(lambda: home.json("status")["height"] == alice.json("status")["height"], what="one height")
                 verified = home.json("ledger", "verify")

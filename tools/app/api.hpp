@@ -66,6 +66,8 @@
 //   witness change   args {entry}: as handle submit; of a succession {kind, successions, next: text}
 //   witness succeed  args {handles: "a,b", accept-fragile?}: {entry, witnesses: count, last_block, last_block_ms,
 //                     possible_from_ms, next: text}; with the command line only
+//   witness justify  args {height}: {height, justifications: [{round, block, prevotes: [{handle or null, witness,
+//                     time_ms, signature}, …]}, …]}
 //   witness resume   args {from-height, yes?}: as witness status
 //   ledger list      args {prefix?, after?, limit?}: {handles: [{handle, nodes: count, version, height, registered_ms,
 //                     lease_until_ms or null}, …], more_after: handle if there are more}

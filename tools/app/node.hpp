@@ -93,6 +93,7 @@ class Node final : public Api, public Turn {
   void witness_accept(const Json& args, std::function<void(Result<Json>)> done);
   void witness_upgrade(const Json& args, std::function<void(Result<Json>)> done);
   void witness_change(const Json& args, std::function<void(Result<Json>)> done);
+  Result<Json> witness_justify(const Json& args) const;
   void witness_resume(const Json& args, std::function<void(Result<Json>)> done);
   std::vector<std::string> warnings() const;
 

@@ -66,6 +66,7 @@ void Node::call(const std::string& verb, const Json& args, std::function<void(Re
   if (verb == "witness accept") return witness_accept(args, std::move(done));
   if (verb == "witness change") return witness_change(args, std::move(done));
   if (verb == "witness upgrade") return witness_upgrade(args, std::move(done));
+  if (verb == "witness justify") return done(witness_justify(args));
   if (verb == "witness resume") return witness_resume(args, std::move(done));
   if (verb == "ledger anchor") return ledger_anchor(args, std::move(done));
   if (verb == "ledger storage") return ledger_storage(std::move(done));

@@ -231,6 +231,35 @@ void Node::witness_change(const Json& args, std::function<void(Result<Json>)> do
   });
 }
 
+Result<Json> Node::witness_justify(const Json& args) const {
+  const auto height = args.at("height").get<std::uint64_t>();
+  Json rows = Json::array();
+  auto scanned = store_->scan(Table::meta, justification_key(height), justification_key(height + 1),
+                              [&](ByteView, ByteView value) {
+                                const auto justification = decode_justification(value);
+                                if (!justification || !check_justification(*justification, core_->ledger().network()))
+                                  return true;
+                                Json prevotes = Json::array();
+                                for (const auto& [key, time, signature] : justification->prevotes) {
+                                  const auto& members = core_->ledger().witnesses_at(height).members;
+                                  const auto member = std::ranges::find(members, key, &Witness::key);
+                                  const HandleRecord* home =
+                                      member == members.end() ? nullptr : home_of(*member, core_->ledger());
+                                  prevotes.push_back({{"handle", home ? Json(home->handle) : Json(nullptr)},
+                                                      {"witness", key.hex()},
+                                                      {"time_ms", time},
+                                                      {"signature", signature.hex()}});
+                                }
+                                rows.push_back({{"round", justification->round},
+                                                {"block", justification->block.hex()},
+                                                {"prevotes", std::move(prevotes)}});
+                                return true;
+                              },
+                              {});
+  if (!scanned) return tl::unexpected(scanned.error());
+  return Json{{"height", height}, {"justifications", std::move(rows)}};
+}
+
 void Node::witness_resume(const Json& args, std::function<void(Result<Json>)> done) {
   const auto height = args.at("from-height").get<std::uint64_t>();
   if (!args.contains("yes"))
