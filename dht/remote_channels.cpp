@@ -16,6 +16,10 @@ namespace {
 constexpr std::string_view catalogue_prefix = "catalogue/";
 constexpr auto helper_patience = std::chrono::seconds(2);  // an owner's node that restarts is back by then
 constexpr std::size_t helpers_max = 3;                     // a handle
+constexpr int helper_asked_again_s = 5;
+constexpr auto helper_idle_max =
+    std::chrono::seconds(40);  // a writer with members is heard every 10 s, if it left wills
+constexpr auto snapshot_patience = std::chrono::seconds(10);
 constexpr auto join_retry = std::chrono::seconds(2);
 constexpr auto mending_patience = std::chrono::seconds(5);
 constexpr auto mending_pause = std::chrono::seconds(15);  // who counts on what nobody has asks about every 20 s
@@ -142,7 +146,8 @@ std::string RemoteChannels::waiting_for(std::string_view filter) const {
   if (!record) return fmt::format("@{} is not in the ledger (as far as this node has it)", parts.handle);
   const auto owner = owners_.find(parts.handle);
   if (owner == owners_.end()) return fmt::format("nobody here has subscribed to '{}'", filter);
-  const bool helped = std::ranges::any_of(owner->second.helpers, [](const auto& helper) { return helper.second; });
+  const bool helped =
+      std::ranges::any_of(owner->second.helpers, [](const auto& helper) { return helper.second.answered; });
   for (const auto& [node, role] : record->nodes) {
     const auto link = owner->second.links.find(node);
     if (link == owner->second.links.end() && !helped)
@@ -180,7 +185,7 @@ void RemoteChannels::ask(Owner& owner, const std::string& handle, const NodeId& 
     owner.answered.erase(peer);
     owner.helpers.erase(link);
   } else {
-    owner.helpers.try_emplace(link, false);
+    owner.helpers.try_emplace(link, Helper{false, context_.clock.monotonic(), {}});
     for (const auto& [filter, demand] : owner.filters)
       if (get.filters.size() < limits::filters_for_others_max) get.filters.push_back(filter);
     if (owner.filters.size() > get.filters.size()) get.filters = {"#"};
@@ -217,17 +222,54 @@ void RemoteChannels::seek_helpers(Owner& owner, const std::string& handle) {
     if (owner.helpers.size() >= helpers_max) break;
     if (!owner.helpers.contains(link) && !context_.handles.speaks_for(peer, handle)) ask(owner, handle, peer, link);
   }
+  // Who has not heard of the handle yet, as its ledger is behind ours, forgets that we asked. Every few ticks, of a second each.
+  for (const auto& [link, helper] : owner.helpers) {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - helper.asked).count();
+    if (!helper.answered && seconds % helper_asked_again_s == helper_asked_again_s - 1)
+      ask(owner, handle, links_.at(link), link);
+  }
+  if (owner.helpers.size() >= helpers_max) change_helper(owner, handle);
+}
+
+void RemoteChannels::change_helper(Owner& owner, const std::string& handle) {
+  const auto good = std::ranges::max_element(owner.helpers, {}, [](const auto& each) { return each.second.brought; });
+  const auto idle = std::ranges::min_element(owner.helpers, {}, [&](const auto& each) {
+    const bool stays = each.first == good->first && good->second.brought != Monotonic{};
+    return stays ? Monotonic::max() : std::max(each.second.asked, each.second.brought);
+  });
+  if (context_.clock.monotonic() - std::max(idle->second.asked, idle->second.brought) < helper_idle_max) return;
+  const LinkId old = idle->first;
+  // All have their turn.
+  auto at = links_.upper_bound(old);
+  for (auto left = links_.size(); left > 0; --left, ++at) {
+    if (at == links_.end()) at = links_.begin();
+    if (owner.helpers.contains(at->first) || context_.handles.speaks_for(at->second, handle)) continue;
+    owner.helpers.erase(idle);
+    dismiss(old, handle);
+    ask(owner, handle, at->second, at->first);
+    return recompute(handle, owner);
+  }
 }
 
 void RemoteChannels::dismiss_helpers(Owner& owner, const std::string& handle) {
-  if (owner.helpers.empty()) return;
-  for (const auto& [link, answered] : std::exchange(owner.helpers, {})) {
-    context_.links->send(link, FrameType::catalogue_get, {wire::encode_catalogue_get({handle, {}})});
-    for (auto& [id, channel] : channels_) {
-      if (!channel.handles.contains(handle) || channel.joins.erase(link) == 0) continue;
-      expect_nothing(channel, link);
-      context_.links->send(link, FrameType::channel_leave, {wire::encode_channel_leave(id)});
-    }
+  for (const auto& [link, helper] : std::exchange(owner.helpers, {})) dismiss(link, handle);
+}
+
+void RemoteChannels::dismiss(LinkId helper, const std::string& handle) {
+  context_.links->send(helper, FrameType::catalogue_get, {wire::encode_catalogue_get({handle, {}})});
+  for (auto& [id, channel] : channels_) {
+    if (!channel.handles.contains(handle) || channel.joins.erase(helper) == 0) continue;
+    expect_nothing(channel, helper);
+    context_.links->send(helper, FrameType::channel_leave, {wire::encode_channel_leave(id)});
+  }
+}
+
+void RemoteChannels::brought_something(const Channel& channel, LinkId link) {
+  for (const auto& handle : channel.handles) {
+    const auto owner = owners_.find(handle);
+    if (owner == owners_.end()) continue;
+    if (const auto helper = owner->second.helpers.find(link); helper != owner->second.helpers.end())
+      helper->second.brought = context_.clock.monotonic();
   }
 }
 
@@ -350,7 +392,7 @@ void RemoteChannels::on_catalogue(LinkId link, const NodeId& peer, const Directo
   if (helper == owner.helpers.end())
     owner.answered.insert(peer);
   else
-    helper->second = owner.known;
+    helper->second.answered = owner.known;
   context_.turn.touch();
   recompute(handle, owner);
 }
@@ -447,6 +489,7 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
     }
     if (join.snapshot) {
       channel.snapshot_from = link;
+      channel.snapshot_since = now;
       channel.snapshot_filters = std::move(filters);
       channel.fresh.clear();
       channel.since.clear();
@@ -526,6 +569,18 @@ void RemoteChannels::tick() {
   for (const auto& id : over) forget(id);
   const bool disk_keeps_up = context_.store.pending_bytes() <= limits::store_pending_bytes_max / 2;
   for (auto& [id, channel] : channels_) {
+    // Who has not got all values itself may wait for ours in turn: somebody else is asked.
+    if (channel.snapshot_from && now - channel.snapshot_since > snapshot_patience) {
+      auto next = channel.joins.upper_bound(*channel.snapshot_from);
+      for (auto left = channel.joins.size(); left > 0; --left, ++next) {
+        if (next == channel.joins.end()) next = channel.joins.begin();
+        if (!next->second.joined || next->first == *channel.snapshot_from) continue;
+        channel.snapshot_from.reset();
+        context_.wills.drop_snapshot(id);
+        join(id, channel, next->first);
+        break;
+      }
+    }
     // The values from who has joined us, before somebody who has refused is asked once more, and for them.
     std::optional<LinkId> other_snapshot;
     for (const auto& [link, at] : channel.joins)

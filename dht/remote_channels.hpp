@@ -85,13 +85,18 @@ class RemoteChannels {
   struct Demand {
     std::size_t clean = 0, durable = 0;
   };
+  struct Helper {
+    bool answered = false;
+    Monotonic asked{};
+    Monotonic brought{};  ///< when something new of the owner's came by it last
+  };
   struct Owner {
     std::map<std::string, Demand, std::less<>> filters;      ///< of clients here, in the owner's names
     std::map<LinkId, std::vector<std::string>> for_members;  ///< what these asked us to carry
     std::map<NodeId, LinkId> links;                          ///< to the owner's nodes
     std::set<NodeId> answered;                               ///< whose catalogue came over the present link
-    std::map<LinkId, bool> helpers;  ///< other members, asked while an owner's node is out of reach; true: answered
-    Monotonic out_of_reach_since{};  ///< zero: all of the owner's nodes are linked
+    std::map<LinkId, Helper> helpers;  ///< other members, asked while an owner's node is out of reach
+    Monotonic out_of_reach_since{};    ///< zero: all of the owner's nodes are linked
     std::uint64_t catalogue_seq = 0;
     Bytes catalogue;  ///< as signed; on disk too, where it leads a restarted reader to its places
     std::map<ChannelId, ShareRecord> shares;
@@ -141,6 +146,7 @@ class RemoteChannels {
     std::set<LinkId> let_go;              ///< whose durable batches were dropped while too much waited for the disk
     std::map<NodeId, Mending> mending;    ///< by writer
     std::optional<LinkId> snapshot_from;  ///< who is sending all retained values …
+    Monotonic snapshot_since{};           ///< … since when, or when some came last …
     std::vector<std::string> snapshot_filters;  ///< … that these match (none: all) …
     std::set<std::string> fresh;                ///< … and what came since then; at the end the other copies go
     std::map<NodeId, Cursor> since;             ///< where the logs began that fill in what the snapshot does not have
@@ -156,7 +162,12 @@ class RemoteChannels {
   /// Whether some node of the owner is not linked, so that other members are needed.
   bool out_of_reach(const Owner& owner, const std::string& handle) const;
   void seek_helpers(Owner& owner, const std::string& handle);
+  /// Not everybody who is asked can reach the owner: who brings nothing makes room for another, but for the one that brought
+  /// something last.
+  void change_helper(Owner& owner, const std::string& handle);
   void dismiss_helpers(Owner& owner, const std::string& handle);
+  void dismiss(LinkId helper, const std::string& handle);
+  void brought_something(const Channel& channel, LinkId link);
   /// What this node took when its signer spoke for the handle stays good for it, also when that node is revoked later:
   /// so who comes back still gets from others what counts of its logs.
   enum class Signer { of_now, judged_before };

@@ -127,6 +127,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
       return context_.count("batches of a copied node");
     if (header.incarnation == place.incarnation) channel->live_lost += header.first_seq - place.seq - 1;
     place = {header.incarnation, header.last_seq()};
+    brought_something(*channel, link);
     context_.wills.heard(header.writer, context_.clock.monotonic());
     if (context_.retained.has_veils()) {
       context_.wills.lives_on(header.channel, header.writer, header.incarnation);
@@ -183,6 +184,7 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
   if (step == Step::gap) return on_missing(link, header.channel, *channel, header.writer);
   if (header.time < end->time) return context_.count("batches whose time goes back");
   context_.hybrid.merge(header.time);  // what is written here now comes after it
+  brought_something(*channel, link);
   channel->missing.erase(header.writer);
   if (batch.body.empty()) {
     // The place moves on as if we had it; who gets the log from here is told of the gap.
@@ -496,6 +498,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
   Channel* channel = joined(link, values.channel);
   if (!channel) return context_.count("retained values of channels not joined");
   const bool of_snapshot = channel->snapshot_from == link && channel->joins.at(link).number == values.number;
+  if (of_snapshot) channel->snapshot_since = context_.clock.monotonic();
   for (const auto& value : values.values) {
     auto proven = verify_proof(value.proof, context_.network(), &channel->proven_header);
     const bool is_will = proven && proven->record.kind == RecordKind::will_set;
@@ -531,6 +534,7 @@ void RemoteChannels::on_retained(LinkId link, const wire::RetainedValues& values
       return channel->fresh.contains(topic) || !context_.retained.find(topic)->message;
     });
     channel->snapshot_from.reset();
+    brought_something(*channel, link);  // only who held the channel without a break has all of them
     channel->fresh.clear();
     // Where a link leaves bodies out, what it does not tell is not kept up.
     auto filters = channel->snapshot_filters;

@@ -147,6 +147,64 @@ TEST_F(Forwarding, WhatAForwarderWasToBringIsAskedOfTheOwnerWhenTheForwarderIsLe
   EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3"));
 }
 
+TEST_F(Forwarding, ReadersThatWaitForEachOthersValuesAskSomebodyElse) {
+  ASSERT_TRUE(alice.overlay->own().add("other/#", Preset::public_));
+  alice.turn.touch();
+  publish("kept", true);
+  world.let_meet(carol, dave);
+  bob.overlay->add_demand("@alice/sensors/#", false);
+  for (Home* home : {&carol, &dave}) home->overlay->add_demand("@alice/other/#", false);  // so they know the catalogue
+  world.pass(60s);
+  for (Home* home : {&carol, &dave}) world.keep_apart(bob, *home);
+  for (Home* home : {&carol, &dave}) home->overlay->add_demand("@alice/sensors/#", false);
+  settle();
+  for (Home* home : {&carol, &dave}) world.let_meet(bob, *home);
+  world.pass(120s);
+  for (Home* home : {&carol, &dave}) EXPECT_NE(home->retained->find("@alice/sensors/n"), nullptr) << home->handle;
+}
+
+TEST_F(Forwarding, WhoCannotReachTheOwnerMakesRoomForAForwarderThatCan) {
+  const std::vector<std::string> names{"erin", "frank", "grace", "heidi", "ivan"};
+  for (const auto& name : names) {
+    Home& other = world.join(name, bob);
+    world.keep_apart(alice, other);
+    world.let_meet(carol, other);
+  }
+  world.keep_apart(bob, carol);
+  carol.overlay->add_demand("@alice/sensors/#", false);
+  for (const auto& name : names) carol.overlay->add_demand("@" + name + "/#", false);  // so that it has links to them …
+  carol.overlay->add_demand("@bob/#", false);  // … and to bob, when all places are taken
+  settle();
+  world.let_meet(bob, carol);
+  world.pass(600s);
+  publish("1");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 1"));
+  world.pass(600s);
+  publish("2");
+  EXPECT_THAT(take(carol), ElementsAre("@alice/sensors/n 2")) << "also when nothing was published for long";
+}
+
+TEST_F(Forwarding, AForwarderWhoseLedgerIsBehindCarriesTheChannelOnceItKnowsTheOwner) {
+  world.keep_apart(alice, bob);
+  Home& erin = world.join("erin", alice);
+  world.keep_apart(erin, bob);
+  world.keep_apart(erin, carol);
+  carol.overlay->add_demand("@erin/sensors/#", false);
+  ASSERT_TRUE(erin.overlay->own().add("sensors/#", Preset::public_));
+  erin.turn.touch();
+  world.on_wire = [&](const Home&, const Home& to, FrameType type, Bytes&) {
+    return &to != &bob || type != FrameType::catalogue_get;  // as if bob had not heard of erin
+  };
+  settle();
+  world.on_wire = nullptr;
+  world.let_meet(alice, bob);
+  world.let_meet(erin, bob);
+  world.pass(60s);
+  erin.publish("sensors/n", "1");
+  world.run();
+  EXPECT_THAT(take(carol), ElementsAre("@erin/sensors/n 1"));
+}
+
 TEST_F(Forwarding, AForwarderDoesNotPassFewCopiesForAll) {
   publish("kept", true);
   world.keep_apart(alice, bob);

@@ -194,11 +194,13 @@ int main(int count, char** arguments) {
     return run_ledgers(worlds, seeds);
   }
   const auto begin = std::chrono::steady_clock::now();
-  std::uint64_t failed = 0, messages = 0, acknowledged = 0, deliveries = 0, crashes = 0, steps = 0, frames = 0;
+  std::uint64_t failed = 0, apart = 0, messages = 0, acknowledged = 0, deliveries = 0, crashes = 0, steps = 0,
+                frames = 0;
   double virtual_seconds = 0;
   for (std::uint64_t left = seeds; left > 0; --left, ++options.seed) {
     const auto report = diot::sim::World(options).run();
     if (!report.violations.empty()) ++failed, tell(report, options);
+    apart += report.apart;
     messages += report.messages;
     acknowledged += report.acknowledged;
     deliveries += report.deliveries;
@@ -211,8 +213,8 @@ int main(int count, char** arguments) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   fmt::print(
       "{} seeds in {:.1f} s: {:.1f} seeds/s, {:.0f} virtual seconds, {} events, {} frames, {} crashes;\n"
-      "{} messages, {} acknowledged, {} deliveries; {} seeds failed\n",
+      "{} messages, {} acknowledged, {} deliveries; in {} seeds homes that never reach each other; {} seeds failed\n",
       seeds, seconds, static_cast<double>(seeds) / seconds, virtual_seconds, steps, frames, crashes, messages,
-      acknowledged, deliveries, failed);
+      acknowledged, deliveries, apart, failed);
   return failed == 0 ? 0 : 1;
 }

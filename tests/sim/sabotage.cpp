@@ -23,6 +23,7 @@ std::string_view name_of(Sabotage sabotage) {
     case Sabotage::swallow_pubacks: return "swallow_pubacks";
     case Sabotage::corrupt_start: return "corrupt_start";
     case Sabotage::forget_wills: return "forget_wills";
+    case Sabotage::deaf_forwarder: return "deaf_forwarder";
   }
   return "?";
 }
@@ -41,6 +42,12 @@ MessagePtr message_of(const std::string& owner, const Record& record) {
 }  // namespace
 
 bool World::arrive(HomeIndex from, HomeIndex to, FrameType type, ByteView body) {
+  if (type == FrameType::batch && options.sabotage == Sabotage::deaf_forwarder) {
+    const auto held = wire::decode_batch(body);
+    const auto batch = BatchView::parse(held->batch);
+    const bool of_sender = batch->header.writer == homes[from]->key.node_id();
+    return of_sender || schedule.now() < climate_.trouble / 4 || batch->header.stream == Stream::live;
+  }
   const bool swaps = options.sabotage == Sabotage::swap_records;
   if (type != FrameType::batch || (!swaps && options.sabotage != Sabotage::deliver_twice)) return true;
   const auto held = wire::decode_batch(body);

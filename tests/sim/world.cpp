@@ -11,7 +11,8 @@ namespace diot::sim {
 
 namespace {
 
-constexpr Time first_joins = 2s, calm_after_max = 180s, calm_again = 3s;
+constexpr Time first_joins = 2s, calm_after_max = 180s, calm_again = 3s,
+               calm_again_apart = 60s;  // who asked members that bring nothing asks others, one in 40 s
 
 Network::Rules draw_rules(Chance& chance) {
   Network::Rules rules;
@@ -49,7 +50,9 @@ World::World(const Options& given)
       checker.frame(from, body);
       tell_frame(from, to, type, body);
     };
-  network.can_dial = [this](HomeIndex from, HomeIndex to) { return !undiallable_.contains({from, to}); };
+  network.can_dial = [this](HomeIndex from, HomeIndex to) {
+    return !undiallable_.contains({from, to}) && !apart(from, to);
+  };
   book.on_publish = [this](ByteView record) { checker.frame(0, record); };
   draw_climate();
 }
@@ -138,6 +141,46 @@ void World::draw_climate() {
     if (!climate_.nats || index == 0 || !chance.percent(40)) continue;
     for (HomeIndex other = 0; other < count; ++other) undiallable_.insert({other, index});
   }
+  climate_.apart = options.sabotage == Sabotage::deaf_forwarder ||
+                   (!gentle && options.seed >= first_seed_apart && options.seed % 2 == 1);
+  if (climate_.apart && count > 2) keep_apart();
+}
+
+void World::keep_apart() {
+  Chance own(options.seed * 0x9e3779b97f4a7c15 + 1);  // so that the rest of the world does not depend on it
+  const std::size_t count = homes.size();
+  if (options.sabotage != Sabotage::deaf_forwarder && own.percent(40)) {
+    for (HomeIndex a = 1; a < count; ++a)
+      for (HomeIndex b = a + 1; b < count; ++b)
+        if (own.percent(40)) apart_.insert({a, b});
+    return;
+  }
+  hub_ = own.below(count - 1) + 1;
+  // Only the hub can invite them, and the ledger lets it invite five in a month.
+  for (HomeIndex home = 1; home < count && behind_.size() < 4; ++home)
+    if (home != hub_ && own.percent(60)) behind_.insert(home);
+  if (behind_.empty()) behind_.insert(hub_ == 1 ? 2 : 1);
+  for (const HomeIndex home : behind_)
+    for (HomeIndex other = 0; other < count; ++other)
+      if (other != home && other != hub_) apart_.insert(std::minmax(home, other));
+  for (HomeIndex other = 0; other < count; ++other) undiallable_.erase({other, hub_});
+}
+
+bool World::may_invite(HomeIndex inviter, HomeIndex home) const {
+  return behind_.empty() || (inviter == hub_) == behind_.contains(home);
+}
+
+std::optional<HomeIndex> World::forwarder_of(HomeIndex reader, HomeIndex owner) const {
+  // Everybody dials the founder, and who is behind the hub the hub; a forwarder dials who is asked of it.
+  const auto joins = [&](HomeIndex end, HomeIndex middle) {
+    return end != middle && !apart(end, middle) &&
+           (middle == 0 || end == 0 || (middle == hub_ && behind_.contains(end)));
+  };
+  for (const HomeIndex middle : {HomeIndex{0}, hub_})
+    if (joins(reader, middle) && owner != middle && !apart(middle, owner) &&
+        (joins(owner, middle) || !undiallable_.contains({middle, owner})) && !homes[middle]->refused)
+      return middle;
+  return std::nullopt;
 }
 
 void World::found_network() {
@@ -164,11 +207,14 @@ void World::join(Home& home, Home& inviter) {
     if (home.registered) return;
     std::vector<Home*> able;
     for (const auto& other : homes)
-      if (other->registered && other->running()) able.push_back(other.get());
+      if (other->registered && other->running() && may_invite(other->index, home.index) &&
+          !apart(other->index, home.index))
+        able.push_back(other.get());
     if (!able.empty()) return join(home, *chance.one_of(able));
     schedule.after(1s, [this, &home] { join(home, *homes.front()); });
   };
-  if (!inviter.running()) return schedule.after(1s, again);
+  if (!inviter.running() || !may_invite(inviter.index, home.index) || apart(inviter.index, home.index))
+    return schedule.after(1s, again);
   NodeCore& core = inviter.core();
   // Told, as the real joiner is, when the block is on disk.
   if (core.ledger().handle(home.handle) && inviter.disk().holds(Table::block, block_key(core.ledger().head().height))) {
@@ -258,7 +304,10 @@ Report World::run() {
   const Time limit = schedule.now() + calm_after_max;
   do {
     while (!calm() && schedule.now() < limit) run_until(schedule.now() + 500ms);
-    run_until(schedule.now() + calm_again);  // for what may come twice, and links whose end nobody has noticed yet
+    run_until(schedule.now() +
+              (apart_.empty()
+                   ? calm_again
+                   : calm_again_apart));  // for what may come twice, and links whose end nobody has noticed yet
   } while (!calm() && schedule.now() < limit);
   if (options.sabotage == Sabotage::stale_retained) sabotage_one();
   if (!calm()) {
@@ -284,6 +333,7 @@ Report World::report() {
   out.seed = options.seed;
   out.steps = schedule.steps();
   out.homes = homes.size();
+  out.apart = !apart_.empty();
   out.lasted = schedule.now();
   out.messages = checker.count();
   out.deliveries = checker.deliveries();
@@ -555,7 +605,13 @@ void World::heal() {
 /// The reader dials the owner, and everybody the founder: until there are relays, nobody else can count on a home behind
 /// NAT (others may get lucky, over a third).
 bool World::reachable(HomeIndex reader, HomeIndex owner) const {
+  if (apart(reader, owner)) return forwarder_of(reader, owner).has_value();
   return !undiallable_.contains({reader, owner}) || reader == 0;
+}
+
+bool World::joined_by_forwarder(HomeIndex reader, HomeIndex owner) const {
+  const auto middle = forwarder_of(reader, owner);
+  return middle && network.linked(reader, *middle) && network.linked(*middle, owner);
 }
 
 bool World::calm() {
@@ -574,9 +630,11 @@ bool World::calm() {
       const auto owner = std::ranges::find(homes, parts.handle, [](const auto& one) { return one->handle; });
       if (!(*owner)->running() || !reachable(home.index, (*owner)->index)) continue;
       // While it waits for the owner other members may acknowledge, who know no more than it does itself.
-      if (!home.core().overlay().remote().acknowledged(filter.filter) ||
-          (home.index != (*owner)->index && !network.linked(home.index, (*owner)->index)))
-        return false;
+      if (!home.core().overlay().remote().acknowledged(filter.filter)) return false;
+      if (home.index == (*owner)->index) continue;
+      const bool linked = apart(home.index, (*owner)->index) ? joined_by_forwarder(home.index, (*owner)->index)
+                                                             : network.linked(home.index, (*owner)->index);
+      if (!linked) return false;
     }
   }
   return network.settled() && checker.missing() == 0;

@@ -35,6 +35,7 @@ enum class Sabotage {
   swallow_pubacks,  ///< a client's publishes are never acknowledged
   corrupt_start,    ///< a disk that was never faulty is corrupt
   forget_wills,     ///< the wills that a reader knew vanish from its disk
+  deaf_forwarder,   ///< what a home that cannot reach the writer should get through another never comes
 };
 
 struct Options {
@@ -46,6 +47,7 @@ struct Options {
 };
 
 struct Report {
+  bool apart = false;  ///< some homes never reached each other
   std::uint64_t seed = 0, hash = 0, steps = 0, messages = 0, acknowledged = 0, deliveries = 0, crashes = 0;
   std::size_t homes = 0;
   Time lasted{};
@@ -100,6 +102,7 @@ class World {
     bool crashes = true, power_cuts = true, partitions = true, link_breaks = true, full_disks = false,
          slow_disks = false, bit_flips = false, backups = false, skewed_clocks = false, nats = false;
     bool wills = false;  ///< publishers leave them
+    bool apart = false;  ///< some homes never reach each other
     std::size_t publishes = 200, large_percent = 0;
   };
   struct Topic {
@@ -108,6 +111,10 @@ class World {
   };
 
   void draw_climate();
+  /// Some pairs, of whom each reaches the founder; or some homes that reach one other home alone.
+  void keep_apart();
+  bool apart(HomeIndex a, HomeIndex b) const { return apart_.contains(std::minmax(a, b)); }
+  bool may_invite(HomeIndex inviter, HomeIndex home) const;
   void found_network();
   /// Registers a home over one that runs, and starts it when that is in the ledger there.
   void join(Home& home, Home& inviter);
@@ -119,6 +126,9 @@ class World {
   void heal();
   bool calm();
   bool reachable(HomeIndex reader, HomeIndex owner) const;
+  /// The home that a reader which never reaches the owner itself can count on, until one of the two it links is damaged.
+  std::optional<HomeIndex> forwarder_of(HomeIndex reader, HomeIndex owner) const;
+  bool joined_by_forwarder(HomeIndex reader, HomeIndex owner) const;
   void check_retained();
   /// Whether somebody at this home reads that topic of the owner, and would hear of everything on it.
   bool hears(Home& reader, const Home& owner, const std::string& topic) const;
@@ -149,9 +159,15 @@ class World {
   std::map<std::pair<HomeIndex, std::string>, Force> forces_;
   std::map<HomeIndex, std::uint64_t> heights_seen_;
   std::set<std::pair<HomeIndex, HomeIndex>> undiallable_;
+  std::set<std::pair<HomeIndex, HomeIndex>> apart_;        ///< the smaller one first
+  HomeIndex hub_ = 0;                                      ///< the one home that …
+  std::set<HomeIndex> behind_;                             ///< … these reach
   std::map<std::pair<HomeIndex, HomeIndex>, Time> heard_;  ///< when a reader could last hear an owner over its own link
   std::set<std::pair<HomeIndex, WillKey>> derived_;        ///< that a reader says it has
 };
+
+/// In every second world from this seed on some homes never reach each other: those before stay what they were.
+inline constexpr std::uint64_t first_seed_apart = 100'001;
 
 std::string_view name_of(Sabotage sabotage);
 /// Every simulated home shares "pub/#", but not "pub/private/#".
