@@ -114,8 +114,11 @@ std::set<NodeId> Peers::background() const {
   // follow our own in the ledger, so that homes spread over one another.
   if (const HandleRecord* founder = context_.ledger.handle(context_.founder))
     for (const auto& [node, role] : founder->nodes) out.insert(node);
+  // Who has few links tries everybody: those it would choose may be the ones that it can never reach.
+  const auto up = std::ranges::count_if(peers_, [](const auto& each) { return each.second.link.has_value(); });
+  const bool alone = static_cast<std::size_t>(up) < background_links;
   for (const auto& [node, peer] : peers_)
-    if (out.size() < background_links && !peer.addresses.empty()) out.insert(node);
+    if ((alone || out.size() < background_links) && !peer.addresses.empty()) out.insert(node);
   const auto& handles = context_.ledger.handles();
   auto at = handles.upper_bound(context_.own.shown);
   for (auto left = std::min(handles.size(), background_links); left > 0 && out.size() < background_links; --left) {
