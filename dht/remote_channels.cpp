@@ -20,6 +20,7 @@ constexpr int helper_asked_again_s = 5;
 constexpr auto helper_idle_max =
     std::chrono::seconds(40);  // a writer with members is heard every 10 s, if it left wills
 constexpr auto snapshot_patience = std::chrono::seconds(10);
+constexpr auto snapshot_patience_beside_owner = std::chrono::seconds(1);
 constexpr auto join_retry = std::chrono::seconds(2);
 constexpr auto mending_patience = std::chrono::seconds(5);
 constexpr auto mending_pause = std::chrono::seconds(15);  // who counts on what nobody has asks about every 20 s
@@ -569,16 +570,24 @@ void RemoteChannels::tick() {
   for (const auto& id : over) forget(id);
   const bool disk_keeps_up = context_.store.pending_bytes() <= limits::store_pending_bytes_max / 2;
   for (auto& [id, channel] : channels_) {
-    // Who has not got all values itself may wait for ours in turn: somebody else is asked.
-    if (channel.snapshot_from && now - channel.snapshot_since > snapshot_patience) {
-      auto next = channel.joins.upper_bound(*channel.snapshot_from);
-      for (auto left = channel.joins.size(); left > 0; --left, ++next) {
-        if (next == channel.joins.end()) next = channel.joins.begin();
-        if (!next->second.joined || next->first == *channel.snapshot_from) continue;
+    // Who has not got all values itself may wait for ours in turn: somebody else is asked, the owner first, who has them.
+    if (channel.snapshot_from) {
+      const auto is_owners = [&](LinkId link) {
+        const auto peer = links_.find(link);
+        return peer != links_.end() && context_.handles.speaks_for(peer->second, *channel.handles.begin());
+      };
+      std::optional<LinkId> next;
+      auto at = channel.joins.upper_bound(*channel.snapshot_from);
+      for (auto left = channel.joins.size(); left > 0; --left, ++at) {
+        if (at == channel.joins.end()) at = channel.joins.begin();
+        if (!at->second.joined || at->first == *channel.snapshot_from) continue;
+        if (!next || (is_owners(at->first) && !is_owners(*next))) next = at->first;
+      }
+      const bool better = next && is_owners(*next) && !is_owners(*channel.snapshot_from);
+      if (next && now - channel.snapshot_since > (better ? snapshot_patience_beside_owner : snapshot_patience)) {
         channel.snapshot_from.reset();
         context_.wills.drop_snapshot(id);
-        join(id, channel, next->first);
-        break;
+        join(id, channel, *next);
       }
     }
     // The values from who has joined us, before somebody who has refused is asked once more, and for them.
