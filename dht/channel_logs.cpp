@@ -503,8 +503,9 @@ bool ChannelLogs::send_from_disk(const ChannelId& id, const NodeId& writer, cons
 
 void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   member.snapshot.clear();
+  member.unsaved.clear();
   context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
-    if (value.message && member.wants(local_part(topic))) member.snapshot.push_back(topic);
+    if ((value.message || !is_saved(value)) && member.wants(local_part(topic))) member.snapshot.push_back(topic);
   });
   member.wills.clear();
   context_.wills.of_channel(id, [&](const WillKey& key, const HeldWill& will) {
@@ -513,10 +514,39 @@ void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   member.snapshot_open = true;
 }
 
+/// Not so while a change of ours, perhaps the end of the value, could be undone by a crash.
+bool ChannelLogs::is_saved(const RetainedValue& value) const {
+  return value.stamp.writer != context_.self() || value.ticket <= context_.store.durable_ticket();
+}
+
 /// What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
 bool ChannelLogs::may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const {
   return writer != context_.self() ||
          (ticket <= context_.store.durable_ticket() && (!held_back_ || incarnation <= *held_back_));
+}
+
+/// Behind a value that is not on disk yet there is another one on it, which a crash brings back, and which may lie before
+/// the position that the reader was told. So it has all values only when no crash can bring one back that it has not got.
+/// Once what was met is on disk a newer one does not matter: the log has it.
+bool ChannelLogs::wait_for_disk(const ChannelId& id, LinkId link, Member& member) {
+  if (member.unsaved.empty()) return false;
+  if (member.saved_by <= context_.store.durable_ticket()) {
+    for (auto& topic : std::exchange(member.unsaved, {})) {
+      const RetainedValue* value = context_.retained.find(topic);
+      if (value && is_saved(*value)) member.snapshot.push_back(std::move(topic));
+    }
+    return false;
+  }
+  if (std::exchange(member.waits_for_disk, true)) return true;
+  context_.store.when_durable([this, id, link, number = member.number] {
+    const auto channel = channels_.find(id);
+    if (channel == channels_.end()) return;
+    const auto again = channel->second.members.find(link);
+    if (again == channel->second.members.end() || again->second.number != number) return;
+    again->second.waits_for_disk = false;
+    pump(id, channel->second, link, again->second);
+  });
+  return true;
 }
 
 void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member) {
@@ -528,8 +558,13 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
     std::size_t bytes = 0;
     for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
-      if (!value || !value->message || value->channel != id) continue;
-      if (!may_leave(value->stamp.writer, value->ticket, value->stamp.incarnation)) continue;
+      if (!value || value->channel != id) continue;
+      if (!is_saved(*value)) {
+        member.unsaved.push_back(member.snapshot.back());
+        member.saved_by = std::max(member.saved_by, value->ticket);
+        continue;
+      }
+      if (!value->message || !may_leave(value->stamp.writer, value->ticket, value->stamp.incarnation)) continue;
       values.values.push_back({age_of(*value, context_.clock.monotonic()), value->proof});
       bytes += value->proof.size();
     }
@@ -540,9 +575,13 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
       values.values.push_back({0, will->proof});
       bytes += will->proof.size();
     }
-    const bool done = member.snapshot.empty() && member.wills.empty();
+    const bool sent = member.snapshot.empty() && member.wills.empty();
+    const bool waits = sent && wait_for_disk(id, link, member);
+    const bool done = sent && !waits && member.snapshot.empty();
     values.last = done && member.snapshot_due && all_here;
-    context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
+    if (done || !values.values.empty())
+      context_.links->send(link, FrameType::retained, {wire::encode_retained_values(values)});
+    if (waits) return;
     if (!done) continue;
     member.snapshot_open = false;
     member.snapshot_due &= !all_here;

@@ -135,6 +135,9 @@ class ChannelLogs {
     std::map<NodeId, Cursor> lacks;  ///< … and where it stood when it was first told that what follows is not here
     bool wants(std::string_view topic) const;
     std::vector<std::string> snapshot;  ///< topics whose retained values it still gets, last one first …
+    std::vector<std::string> unsaved;   ///< … those that wait for the disk …
+    Ticket saved_by = 0;                ///< … until it has this transaction …
+    bool waits_for_disk = false;        ///< … which it will tell us …
     std::vector<WillKey> wills;         ///< … the wills that stand …
     bool snapshot_open = false;         ///< … and then the frame that says that these were all
     bool snapshot_due = false;          ///< it asked for all of them, and gets them once they are all here
@@ -161,9 +164,11 @@ class ChannelLogs {
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, Member& member, const LogEnd& to,
                 ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
+  bool is_saved(const RetainedValue& value) const;
   /// Whether what this node wrote in that transaction and life may leave in a snapshot.
   bool may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const;
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);
+  bool wait_for_disk(const ChannelId& id, LinkId link, Member& member);
   /// Drops the oldest batches: those beyond retention, and more until the log has at most `bytes_max`.
   void prune(const ChannelId& id, const NodeId& writer, Log& log, std::uint64_t bytes_max);
   void keep_within_bounds();

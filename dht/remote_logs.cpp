@@ -182,7 +182,8 @@ void RemoteChannels::on_batch(LinkId link, const BatchView& batch, const wire::H
     return context_.count("batches let go while the disk was behind");
   }
   if (step == Step::gap) return on_missing(link, header.channel, *channel, header.writer);
-  if (header.time < end->time) return context_.count("batches whose time goes back");
+  // A new life may begin behind the time of one that it knows nothing of: a lost disk and a clock that is set back.
+  if (header.first_seq > 1 && header.time < end->time) return context_.count("batches whose time goes back");
   context_.hybrid.merge(header.time);  // what is written here now comes after it
   brought_something(*channel, link);
   channel->missing.erase(header.writer);
@@ -272,7 +273,8 @@ void RemoteChannels::give_up(Channel& channel, const NodeId& writer) {
   const std::uint64_t lost = place.incarnation == to.cursor.incarnation ? to.cursor.seq - place.seq : to.cursor.seq;
   channel.durable_lost += lost;
   if (lost > 0) context_.count("records lost to retention (at least)", lost);
-  to.time = std::max(to.time, logs_.end(id, writer)->time);
+  if (const LogEnd* end = logs_.end(id, writer); end->cursor.incarnation == to.cursor.incarnation)
+    to.time = std::max(to.time, end->time);
   logs_.jump(id, writer, std::move(to));
   channel.missing.erase(writer);
   // From the new place, and all values: how much lies between two lives of a writer nobody can tell.

@@ -94,6 +94,28 @@ struct Forwarding : testing::Test {
   }
 };
 
+TEST_F(Forwarding, AReaderHasTheValueThatACrashOfTheOwnerBringsBack) {
+  for (const bool deleted : {false, true}) {
+    SCOPED_TRACE(deleted ? "deleted" : "changed");
+    publish("old", true);
+    world.start(dave);
+    world.let_meet(alice, dave);
+    alice.store->hold();
+    publish(deleted ? "" : "new", true);
+    dave.overlay->add_demand("@alice/sensors/#", false);
+    settle();
+    EXPECT_EQ(dave.retained->find("@alice/sensors/n"), nullptr) << "neither is certain";
+    world.kill(alice);  // before the change is on disk
+    world.start(alice);
+    settle();
+    const auto* value = dave.retained->find("@alice/sensors/n");
+    ASSERT_TRUE(value && value->message);
+    EXPECT_EQ(as_text(value->message->payload), "old");
+    world.kill(dave);
+    dave.store = std::make_unique<MemoryStore>();
+  }
+}
+
 TEST_F(Forwarding, ReachesWhoCannotReachTheOwner) {
   publish("kept", true);
   carol.overlay->add_demand("@alice/sensors/#", false);
@@ -920,6 +942,29 @@ TEST_F(Forwarding, WritesALifeThatReadersTakeForTheLaterOneWhateverTheClock) {
   take(bob);
   publish("2");
   EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2"));
+}
+
+TEST_F(Forwarding, ReadsALifeThatBeganBehindTheTimeOfOneThatItKnowsNothingOf) {
+  world.subscribe_durably(bob, "@alice/sensors/#");
+  // What alice reads of bob, whose clock is a little ahead, her next record comes after.
+  ASSERT_TRUE(bob.overlay->own().add("lamps/#", Preset::public_));
+  bob.turn.touch();
+  alice.overlay->add_demand("@bob/lamps/#", false);
+  settle();
+  const MemoryStore::Image backup = alice.store->image();
+  bob.clock->ahead_ms = 50'000;
+  bob.publish("lamps/hall", "on");
+  world.run();
+  publish("1");
+  take(bob);
+  // She loses both, and writes before anybody can tell her.
+  world.keep_apart(alice, bob);
+  go_back_to(backup);
+  publish("2");
+  world.let_meet(alice, bob);
+  world.pass(60s);
+  publish("3");
+  EXPECT_THAT(take(bob), ElementsAre("@alice/sensors/n 2", "@alice/sensors/n 3"));
 }
 
 TEST_F(Forwarding, ListsItsSharesAboveWhatReadersKnowWhateverTheClock) {
