@@ -73,7 +73,8 @@ std::size_t Network::links_of(HomeIndex home) const {
 bool Network::settled() const {
   return std::ranges::all_of(links_, [](const auto& entry) {
     const Link& link = *entry.second;
-    return !link.broken && link.up[0] && link.up[1] && !link.ending[0] && !link.ending[1];
+    return !link.broken && link.up[0] && link.up[1] && !link.ending[0] && !link.ending[1] && link.unsent[0] == 0 &&
+           link.unsent[1] == 0;
   });
 }
 

@@ -48,7 +48,7 @@ class Network {
   /// One random link breaks.
   void break_one();
   void heal() { partitions_.clear(); }
-  /// No end takes a link for whole that is not.
+  /// No end takes a link for whole that is not, and none has anything left to send.
   bool settled() const;
 
   bool obey_output_bound = true;  ///< false: for a checker that must notice

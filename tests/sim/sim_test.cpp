@@ -42,8 +42,9 @@ INSTANTIATE_TEST_SUITE_P(SimulationApart, Seeds,
                          testing::Range<std::uint64_t>(first_seed_apart, first_seed_apart + 100, 25));
 
 TEST(Simulation, KeepsEveryPromiseWhereItOnceDidNot) {
-  for (const std::uint64_t seed : {74u, 101u, 135u, 210u, 526u, 1029u, 1738u, 2244u, 2564u, 3039u, 4060u, 4290u, 4398u,
-                                   6795u, 8475u, 9859u, 9916u, 9935u}) {
+  for (const std::uint64_t seed :
+       {74u,   101u,  135u,  210u,  526u,  1029u, 1738u,  2244u,   2564u,   3039u,   4060u,  4290u,
+        4398u, 6795u, 8475u, 9859u, 9916u, 9935u, 32658u, 100047u, 100425u, 100483u, 100525u}) {
     const Report report = run(seed);
     EXPECT_TRUE(report.violations.empty()) << text_of(report);
   }

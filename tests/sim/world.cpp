@@ -153,6 +153,12 @@ void World::keep_apart() {
     for (HomeIndex a = 1; a < count; ++a)
       for (HomeIndex b = a + 1; b < count; ++b)
         if (own.percent(40)) apart_.insert({a, b});
+    // The founder may let five in within a month: where there are more, each can be let in by somebody else, too.
+    for (HomeIndex a = 1; count > 6 && a < count; ++a) {
+      bool alone = true;
+      for (HomeIndex b = 1; b < count; ++b) alone = alone && (b == a || apart(a, b));
+      if (alone) apart_.erase(std::minmax(a, a % (count - 1) + 1));
+    }
     return;
   }
   hub_ = own.below(count - 1) + 1;
