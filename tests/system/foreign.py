@@ -9,8 +9,10 @@ what a run shows is the broker's doing:
 - paho counts a PUBREL that it receives as one of its own messages in flight less. So nobody here both publishes and subscribes.
 - mosquitto_pub keeps no session: after a break a QoS 2 message of it is a new one to the broker. So it publishes at QoS 1 alone, and
   what it was told of is that it ends with 0.
-- mosquitto_sub -c keeps its QoS 2 state across a break, and subscribes again with each connection. In MQTT 5 it ends ("protocol error", 2)
-  where QoS 2 messages that it has had come again behind a break: so it speaks 3.1.1 here."""
+- mosquitto_sub -c keeps its QoS 2 state across a break, and subscribes again with each connection. But a QoS 2 PUBLISH that comes again behind a break
+  it keeps a second time (handle__publish queues it without a look at what is there), and hands that one over at the PUBREL of the next message with
+  the same packet id, which is then the one that is left: of each such pair one comes twice and one never (13 of each in ten minutes of kills). In MQTT 5 it ends
+  there ("protocol error", 2). So it subscribes at QoS 1 here, in 3.1.1."""
 
 import collections
 import subprocess
@@ -138,11 +140,13 @@ class MosquittoPublisher(threading.Thread):
 
 
 class MosquittoReader:
-    """mosquitto_sub in a persistent session."""
+    """mosquitto_sub in a persistent session, at QoS 1."""
+
+    exactly_once = False
 
     def __init__(self, world, node, client_id, topic_filter):
         self.client_id = client_id
-        self.subscriber = world.subscribe(node, topic_filter, "-i", client_id, "-c", "-q", "2")
+        self.subscriber = world.subscribe(node, topic_filter, "-i", client_id, "-c", "-q", "1")
 
     def start(self):
         pass

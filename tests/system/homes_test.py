@@ -153,13 +153,19 @@ class Homes(unittest.TestCase):
                     if client.owner == reader.owner:
                         topic = f"@{reader.owner}/{client.topic}"
                         promised = range(COUNT) if client in publishers else client.told
-                        lost[client.topic[6:]] += sum(not counts[topic, number] for number in promised)
+                        gone = [number for number in promised if not counts[topic, number]]
+                        lost[client.topic[6:]] += len(gone)
+                        if gone:
+                            print(f"lost at {reader.client_id} ({type(reader).__name__}): {topic} {gone[:50]}", flush=True)
+                exactly_once = getattr(reader, "exactly_once", True)
                 for (topic, _), count in counts.items():
                     kind = topic.split("/", 2)[2]
+                    if kind == "2" and not exactly_once:
+                        kind = "2 read at QoS 1"
                     arrived[kind] += count > 0
                     again[kind] += max(0, count - 1)
                 twice = sorted(key for key, count in counts.items() if count > 1 and key[0].endswith("/2"))
-                if twice:
+                if twice and exactly_once:
                     print(f"QoS 2 twice at {reader.client_id}: {twice}", flush=True)
             acknowledged = len(publishers) * COUNT + sum(len(client.told) for client in others)
             print(f"{acknowledged} acknowledged, {sum(client.next for client in live if client not in others)} of QoS 0; arrived at two "
