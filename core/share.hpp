@@ -63,7 +63,7 @@ Bytes encode_share(const ShareRecord& record, const KeyPair& signer, const Netwo
 /// Parses, and checks the signature and the filter. Whether the signer may speak for the handle is the caller's to ask.
 /// Errc::not_available for a sealed policy.
 Result<ShareRecord> decode_share(ByteView bytes, const NetworkId& network);
-/// The same share in another network, or of another handle: as a new record. `register_entry` is that handle's.
+/// A share made anew as one of that handle in that network, with a channel of its own. `register_entry` is that handle's.
 ShareRecord rehomed(ShareRecord share, const NetworkId& network, const Hash& register_entry, const NodeId& signer,
                     const Checkpoint& checkpoint);
 /// Which of two valid records of one share holds: the higher seq, then the lower hash.

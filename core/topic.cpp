@@ -196,11 +196,6 @@ TopicParts parts_of(std::string_view topic) {
 
 std::string owned_topic(std::string_view handle, std::string_view rest) { return fmt::format("@{}/{}", handle, rest); }
 
-std::string_view local_name(std::string_view topic, std::string_view own_handle) {
-  const auto parts = parts_of(topic);
-  return parts.kind == TopicKind::owned && parts.handle == own_handle && !parts.rest.empty() ? parts.rest : topic;
-}
-
 std::string_view local_name(std::string_view topic, const OwnNames& own) {
   const auto parts = parts_of(topic);
   return parts.kind == TopicKind::owned && own.contains(parts.handle) && !parts.rest.empty() ? parts.rest : topic;

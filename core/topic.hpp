@@ -78,9 +78,6 @@ TopicParts parts_of(std::string_view topic);
 
 /// "@handle/rest".
 std::string owned_topic(std::string_view handle, std::string_view rest);
-/// At alice's gateways `@alice/x` and `x` are one topic, seen under the local name.
-std::string_view local_name(std::string_view topic, std::string_view own_handle);
-
 /// What a home's own topics are known by. The provisional name stays good once the handle is registered, so that nothing
 /// breaks in that moment.
 struct OwnNames {
@@ -89,6 +86,7 @@ struct OwnNames {
   bool is_provisional() const { return shown == provisional; }
   bool contains(std::string_view name) const { return name == shown || (!name.empty() && name == provisional); }
 };
+/// At alice's gateways `@alice/x` and `x` are one topic, seen under the local name.
 std::string_view local_name(std::string_view topic, const OwnNames& own);
 
 }  // namespace diot

@@ -505,7 +505,8 @@ void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   member.snapshot.clear();
   member.unsaved.clear();
   context_.retained.of_channel(id, [&](const std::string& topic, const RetainedValue& value) {
-    if ((value.message || !is_saved(value)) && member.wants(local_part(topic))) member.snapshot.push_back(topic);
+    if ((value.message || !is_saved(value.stamp.writer, value.ticket)) && member.wants(local_part(topic)))
+      member.snapshot.push_back(topic);
   });
   member.wills.clear();
   context_.wills.of_channel(id, [&](const WillKey& key, const HeldWill& will) {
@@ -514,15 +515,14 @@ void ChannelLogs::open_snapshot(const ChannelId& id, Member& member) {
   member.snapshot_open = true;
 }
 
-/// Not so while a change of ours, perhaps the end of the value, could be undone by a crash.
-bool ChannelLogs::is_saved(const RetainedValue& value) const {
-  return value.stamp.writer != context_.self() || value.ticket <= context_.store.durable_ticket();
+bool ChannelLogs::is_saved(const NodeId& writer, Ticket ticket) const {
+  return writer != context_.self() || ticket <= context_.store.durable_ticket();
 }
 
 /// What is not on disk yet comes as a batch: it lies behind the position that the reader was told.
 bool ChannelLogs::may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const {
-  return writer != context_.self() ||
-         (ticket <= context_.store.durable_ticket() && (!held_back_ || incarnation <= *held_back_));
+  const bool kept_back = writer == context_.self() && held_back_ && !(incarnation <= *held_back_);
+  return is_saved(writer, ticket) && !kept_back;
 }
 
 /// Behind a value that is not on disk yet there is another one on it, which a crash brings back, and which may lie before
@@ -533,7 +533,7 @@ bool ChannelLogs::wait_for_disk(const ChannelId& id, LinkId link, Member& member
   if (member.saved_by <= context_.store.durable_ticket()) {
     for (auto& topic : std::exchange(member.unsaved, {})) {
       const RetainedValue* value = context_.retained.find(topic);
-      if (value && is_saved(*value)) member.snapshot.push_back(std::move(topic));
+      if (value && is_saved(value->stamp.writer, value->ticket)) member.snapshot.push_back(std::move(topic));
     }
     return false;
   }
@@ -559,7 +559,7 @@ void ChannelLogs::send_snapshot(const ChannelId& id, LinkId link, Member& member
     for (; !member.snapshot.empty() && bytes < snapshot_frame_bytes; member.snapshot.pop_back()) {
       const RetainedValue* value = context_.retained.find(member.snapshot.back());
       if (!value || value->channel != id) continue;
-      if (!is_saved(*value)) {
+      if (!is_saved(value->stamp.writer, value->ticket)) {
         member.unsaved.push_back(member.snapshot.back());
         member.saved_by = std::max(member.saved_by, value->ticket);
         continue;

@@ -164,7 +164,8 @@ class ChannelLogs {
   void send_gap(LinkId link, const ChannelId& id, const NodeId& writer, Member& member, const LogEnd& to,
                 ByteView next_header);
   void open_snapshot(const ChannelId& id, Member& member);
-  bool is_saved(const RetainedValue& value) const;
+  /// Not so while a change of ours, perhaps the end of a value, could be undone by a crash.
+  bool is_saved(const NodeId& writer, Ticket ticket) const;
   /// Whether what this node wrote in that transaction and life may leave in a snapshot.
   bool may_leave(const NodeId& writer, Ticket ticket, const Incarnation& incarnation) const;
   void send_snapshot(const ChannelId& id, LinkId link, Member& member);

@@ -84,10 +84,8 @@ Result<ShareRecord> OwnChannels::find(const std::string& filter) const {
 void OwnChannels::insert(const HandleRecord& own, const std::string& filter, Preset preset, ShareRecord& record) {
   record.id = context_.random.id<ShareId>();
   record.read = preset == Preset::public_ ? ReadClass::everyone : ReadClass::nobody;
-  record.channel = channel_id(context_.network(), own.register_entry, record.id);
-  record.signer = context_.self();
-  record.checkpoint = context_.ledger.head();
   record.policy.filter = filter;
+  record = rehomed(std::move(record), context_.network(), own.register_entry, context_.self(), context_.ledger.head());
   Bytes wire = encode_share(record, context_.node, context_.network());
   context_.store.put(Table::share, record.id, wire);
   records_[record.id] = std::move(wire);

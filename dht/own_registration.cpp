@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/ledger/entry.hpp"
 #include "core/ledger/provisional.hpp"
 
 namespace diot {
@@ -19,8 +18,7 @@ Result<void> OwnRegistration::load() {
   const auto row = context_.store.get(Table::meta, meta_registration());
   if (!row) return tl::unexpected(row.error());
   if (!*row) return {};
-  const auto entry = decode_entry(**row);
-  auto record = entry ? provisional_record(*entry, context_.network()) : tl::unexpected(entry.error());
+  auto record = provisional_record(**row, context_.network());
   if (!record || record->nodes.size() != 1 || record->nodes.front().first != context_.self())
     return fail(Errc::corrupt, "the register entry in diot.db, which waits for the ledger, is malformed");
   entry_ = **row;

@@ -507,12 +507,32 @@ void RemoteChannels::join(const ChannelId& id, Channel& channel, LinkId link) {
   context_.links->send(link, FrameType::channel_join, {wire::encode_channel_join(join)});
 }
 
+bool RemoteChannels::is_owners(const Channel& channel, LinkId link) const {
+  const auto peer = links_.find(link);
+  return peer != links_.end() && context_.handles.speaks_for(peer->second, *channel.handles.begin());
+}
+
+void RemoteChannels::ask_another_for_values(const ChannelId& id, Channel& channel) {
+  const LinkId asked = *channel.snapshot_from;
+  std::optional<LinkId> next;
+  auto at = channel.joins.upper_bound(asked);
+  for (auto left = channel.joins.size(); left > 0; --left, ++at) {
+    if (at == channel.joins.end()) at = channel.joins.begin();
+    if (!at->second.joined || at->first == asked) continue;
+    if (!next || (is_owners(channel, at->first) && !is_owners(channel, *next))) next = at->first;
+  }
+  if (!next) return;
+  const bool better = is_owners(channel, *next) && !is_owners(channel, asked);
+  const auto patience = better ? snapshot_patience_beside_owner : snapshot_patience;
+  if (context_.clock.monotonic() - channel.snapshot_since <= patience) return;
+  channel.snapshot_from.reset();
+  context_.wills.drop_snapshot(id);
+  join(id, channel, *next);
+}
+
 std::vector<std::string> RemoteChannels::filters_for(const Channel& channel, LinkId link) const {
   const std::string& shared = channel.share.policy.filter;
-  const auto peer = links_.find(link);
-  if (peer == links_.end() || !context_.handles.speaks_for(peer->second, *channel.handles.begin()) ||
-      logs_.has_members(channel.share.channel))
-    return {};
+  if (!is_owners(channel, link) || logs_.has_members(channel.share.channel)) return {};
   std::vector<std::string> out;
   for (const Owner* owner : readers(channel)) {
     for (const auto& [member, filters] : owner->for_members)
@@ -570,26 +590,7 @@ void RemoteChannels::tick() {
   for (const auto& id : over) forget(id);
   const bool disk_keeps_up = context_.store.pending_bytes() <= limits::store_pending_bytes_max / 2;
   for (auto& [id, channel] : channels_) {
-    // Who has not got all values itself may wait for ours in turn: somebody else is asked, the owner first, who has them.
-    if (channel.snapshot_from) {
-      const auto is_owners = [&](LinkId link) {
-        const auto peer = links_.find(link);
-        return peer != links_.end() && context_.handles.speaks_for(peer->second, *channel.handles.begin());
-      };
-      std::optional<LinkId> next;
-      auto at = channel.joins.upper_bound(*channel.snapshot_from);
-      for (auto left = channel.joins.size(); left > 0; --left, ++at) {
-        if (at == channel.joins.end()) at = channel.joins.begin();
-        if (!at->second.joined || at->first == *channel.snapshot_from) continue;
-        if (!next || (is_owners(at->first) && !is_owners(*next))) next = at->first;
-      }
-      const bool better = next && is_owners(*next) && !is_owners(*channel.snapshot_from);
-      if (next && now - channel.snapshot_since > (better ? snapshot_patience_beside_owner : snapshot_patience)) {
-        channel.snapshot_from.reset();
-        context_.wills.drop_snapshot(id);
-        join(id, channel, *next);
-      }
-    }
+    if (channel.snapshot_from) ask_another_for_values(id, channel);
     // The values from who has joined us, before somebody who has refused is asked once more, and for them.
     std::optional<LinkId> other_snapshot;
     for (const auto& [link, at] : channel.joins)

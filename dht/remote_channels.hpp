@@ -176,6 +176,10 @@ class RemoteChannels {
                                                      Signer signer) const;
   static bool wants(const Owner& owner, std::string_view filter);
   bool wants_durably(const Channel& channel) const;
+  /// Whether the link leads to a node of the channel's owner, who has all of its values.
+  bool is_owners(const Channel& channel, LinkId link) const;
+  /// Who has not got all values itself may wait for ours in turn: somebody else is asked, an owner's node first.
+  void ask_another_for_values(const ChannelId& id, Channel& channel);
   /// Joins the channels that the demand needs now, and leaves the others.
   /// `tells`: subscribers get values that a name gets by it; not where they are about to see them.
   void recompute(const std::string& handle, Owner& owner, bool tells = true);

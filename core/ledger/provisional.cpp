@@ -28,4 +28,8 @@ Result<HandleRecord> provisional_record(const Entry& entry, const NetworkId& net
   return out;
 }
 
+Result<HandleRecord> provisional_record(ByteView entry, const NetworkId& network) {
+  return decode_entry(entry).and_then([&](const Entry& decoded) { return provisional_record(decoded, network); });
+}
+
 }  // namespace diot

@@ -20,5 +20,7 @@ std::string provisional_name(const NetworkId& network, std::string_view handle, 
 /// The record that a register entry would make, under its provisional name and with height 0. Errc::invalid if it is
 /// another entry. Nothing is judged: that is Ledger::check_entry's.
 Result<HandleRecord> provisional_record(const Entry& entry, const NetworkId& network);
+/// Of the entry's bytes, which may be malformed, too.
+Result<HandleRecord> provisional_record(ByteView entry, const NetworkId& network);
 
 }  // namespace diot

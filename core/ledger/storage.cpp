@@ -238,15 +238,14 @@ void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& sto
   for (const auto& hash : rest) append(bytes, hash);
   store.put(Table::meta, rest_key(entries), std::move(bytes));
 }
+
 Result<BlockView> stored_block(Store& store, std::uint64_t height) {
   const auto bytes = store.get(Table::block, block_key(height));
   if (!bytes) return tl::unexpected(bytes.error());
   if (*bytes) return decode_block(**bytes);
   const auto missing = stored_missing(store);
   if (!missing) return tl::unexpected(missing.error());
-  const auto in =
-      std::ranges::find_if(*missing, [&](auto& range) { return range.from <= height && height <= range.to; });
-  if (in != missing->end()) return tl::unexpected(not_on_disk({height, height}));
+  if (!clipped(*missing, {height, height}).empty()) return tl::unexpected(not_on_disk({height, height}));
   return fail(Errc::not_found, fmt::format("block {} is not on this disk (yet): try again", height));
 }
 

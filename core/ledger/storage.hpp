@@ -73,11 +73,11 @@ Result<Ledger> verify_stored(ByteView genesis, Store& store, StoredReport& repor
 
 /// Of the log with so many entries the leaf hashes behind its last full tile; fewer where their blocks are not here.
 std::vector<Hash> rest_of_log(std::uint64_t entries, const Ledger& ledger, Store& store);
+/// Keeps them where their blocks are not.
+void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& store);
 /// The first `width` leaf hashes of a tile of the log. Errc::not_available names the blocks that are not here, Errc::corrupt
 /// the one that is not readable.
 Result<std::vector<Hash>> tile_leaves(std::uint64_t tile, std::size_t width, const Ledger& ledger, Store& store);
-/// Keeps them where their blocks are not.
-void store_rest(std::uint64_t entries, const std::vector<Hash>& rest, Store& store);
 
 /// What is known and stored here of what somebody asks; less than asked for where it is not here.
 LedgerPart answer_ask(const LedgerAsk& ask, const Ledger& ledger, Store& store);

@@ -150,10 +150,10 @@ TEST(Parts, tell_whose_topic_it_is) {
 
 TEST(Names, own_topics_are_seen_under_their_local_name) {
   EXPECT_EQ(owned_topic("alice", "a/b"), "@alice/a/b");
-  EXPECT_EQ(local_name("@alice/a/b", "alice"), "a/b");
-  EXPECT_EQ(local_name("@bob/a/b", "alice"), "@bob/a/b");
-  EXPECT_EQ(local_name("a/b", "alice"), "a/b");
-  EXPECT_EQ(local_name("@alice", "alice"), "@alice");
+  EXPECT_EQ(local_name("@alice/a/b", {"alice", {}}), "a/b");
+  EXPECT_EQ(local_name("@bob/a/b", {"alice", {}}), "@bob/a/b");
+  EXPECT_EQ(local_name("a/b", {"alice", {}}), "a/b");
+  EXPECT_EQ(local_name("@alice", {"alice", {}}), "@alice");
 }
 
 TEST(Names, own_topics_are_known_by_the_provisional_name_too) {

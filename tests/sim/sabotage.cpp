@@ -141,7 +141,7 @@ void World::sabotage_one() {
       for (const auto& client : clients)
         for (const auto& filter : client->filters())
           if (filter.granted) {
-            message->topic = std::string(local_name(filter.filter, client->home().handle));
+            message->topic = std::string(local_name(filter.filter, {client->home().handle, {}}));
             std::ranges::replace(message->topic, '#', 'x');
             std::ranges::replace(message->topic, '+', 'x');
             client->home().core().broker().deliver(std::make_shared<Message>(*message), Origin::log);

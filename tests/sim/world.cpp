@@ -405,7 +405,8 @@ std::set<SubscriberIndex> World::subscribers_in_force(const Checker::Published& 
     if (!own && !covered_by_share(message.topic)) continue;
     const std::string seen = own ? message.topic : owned_topic(owner, message.topic);
     for (const auto& filter : client->filters()) {
-      if (!filter.granted || filter.qos == Qos::at_most_once || !matches(local_name(filter.filter, home.handle), seen))
+      if (!filter.granted || filter.qos == Qos::at_most_once ||
+          !matches(local_name(filter.filter, {home.handle, {}}), seen))
         continue;
       const auto force = forces_.find({home.index, filter.filter});
       const bool remote = force != forces_.end() && force->second.in_force && reachable(home.index, message.home) &&

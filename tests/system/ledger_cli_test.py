@@ -50,6 +50,14 @@ def signed_by(note, verifier_key):
     raise AssertionError(f"{name} has not signed it")
 
 
+def flip_a_bit(path, from_end):
+    with open(path, "r+b") as file:
+        file.seek(from_end, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
 class LedgerCliTest(unittest.TestCase):
     def prove(self, node, *what):
         proof = os.path.join(self.folder, what[0].strip("-") + ".proof")
@@ -96,11 +104,7 @@ class LedgerCliTest(unittest.TestCase):
             self.assertEqual(bob.json("ledger", "prove", "bob")["registered"], True)
 
             proof = self.prove(alice, "bob")
-            with open(proof, "r+b") as file:
-                file.seek(-40, os.SEEK_END)
-                byte = file.read(1)
-                file.seek(-1, os.SEEK_CUR)
-                file.write(bytes([byte[0] ^ 1]))
+            flip_a_bit(proof, -40)
             with self.assertRaises(harness.Failed) as refused:
                 stranger.diot("ledger", "check-proof", proof, "--genesis", network)
             self.assertIn("bob.proof", refused.exception.err)
@@ -148,11 +152,7 @@ class LedgerCliTest(unittest.TestCase):
                     alice.json("ledger", "prove", *wrong)
                 self.assertIn(why, refused.exception.err)
             proof = self.prove(alice, "--consistency", "1")
-            with open(proof, "r+b") as file:
-                file.seek(-1, os.SEEK_END)
-                byte = file.read(1)
-                file.seek(-1, os.SEEK_CUR)
-                file.write(bytes([byte[0] ^ 1]))
+            flip_a_bit(proof, -1)
             with self.assertRaises(harness.Failed) as refused:
                 check(proof)
             self.assertIn("does not show that the log of block 3 begins with that of block 1", refused.exception.err)

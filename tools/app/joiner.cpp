@@ -260,8 +260,7 @@ class Joining final : public LinkEvents, public Turn {
 
   /// Everything is here but the block. Whether it will come is the ledger's to say; it is judged again then.
   Result<void> end_provisionally(const std::string& why) {
-    const auto record =
-        decode_entry(entry_).and_then([&](const Entry& entry) { return provisional_record(entry, grant_.network); });
+    const auto record = provisional_record(entry_, grant_.network);
     expect(record.has_value(), "an entry that was made here");
     end(JoinResult{genesis_, 0, record->handle, clean_reason(why)});
     return {};

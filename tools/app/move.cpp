@@ -143,9 +143,7 @@ Result<Json> move_home(const Home& home, const Config& config, const Invite& inv
   if (!ledger) return tl::unexpected(ledger.error());
   std::optional<HandleRecord> waiting;
   if (const auto entry = to.get(Table::meta, meta_registration()); entry && *entry)
-    if (auto record = decode_entry(**entry).and_then(
-            [&](const Entry& made) { return provisional_record(made, ledger->network()); }))
-      waiting = std::move(*record);
+    if (auto record = provisional_record(**entry, ledger->network())) waiting = std::move(*record);
   const HandleRecord* own = waiting ? &*waiting : ledger->handle_of(node->node_id());
   if (!own) return fail(Errc::corrupt, "the new ledger does not let this node speak for any handle");
 

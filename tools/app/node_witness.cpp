@@ -233,29 +233,28 @@ void Node::witness_change(const Json& args, std::function<void(Result<Json>)> do
 
 Result<Json> Node::witness_justify(const Json& args) const {
   const auto height = args.at("height").get<std::uint64_t>();
+  const auto& members = core_->ledger().witnesses_at(height).members;
+  const auto row_of = [&](const Justification& justification) {
+    Json prevotes = Json::array();
+    for (const auto& [key, time, signature] : justification.prevotes) {
+      const auto member = std::ranges::find(members, key, &Witness::key);
+      const HandleRecord* home = member == members.end() ? nullptr : home_of(*member, core_->ledger());
+      prevotes.push_back({{"handle", home ? Json(home->handle) : Json(nullptr)},
+                          {"witness", key.hex()},
+                          {"time_ms", time},
+                          {"signature", signature.hex()}});
+    }
+    return Json{
+        {"round", justification.round}, {"block", justification.block.hex()}, {"prevotes", std::move(prevotes)}};
+  };
   Json rows = Json::array();
-  auto scanned = store_->scan(Table::meta, justification_key(height), justification_key(height + 1),
-                              [&](ByteView, ByteView value) {
-                                const auto justification = decode_justification(value);
-                                if (!justification || !check_justification(*justification, core_->ledger().network()))
-                                  return true;
-                                Json prevotes = Json::array();
-                                for (const auto& [key, time, signature] : justification->prevotes) {
-                                  const auto& members = core_->ledger().witnesses_at(height).members;
-                                  const auto member = std::ranges::find(members, key, &Witness::key);
-                                  const HandleRecord* home =
-                                      member == members.end() ? nullptr : home_of(*member, core_->ledger());
-                                  prevotes.push_back({{"handle", home ? Json(home->handle) : Json(nullptr)},
-                                                      {"witness", key.hex()},
-                                                      {"time_ms", time},
-                                                      {"signature", signature.hex()}});
-                                }
-                                rows.push_back({{"round", justification->round},
-                                                {"block", justification->block.hex()},
-                                                {"prevotes", std::move(prevotes)}});
-                                return true;
-                              },
-                              {});
+  const auto add = [&](ByteView, ByteView bytes) {
+    const auto justification = decode_justification(bytes);
+    if (justification && check_justification(*justification, core_->ledger().network()))
+      rows.push_back(row_of(*justification));
+    return true;
+  };
+  auto scanned = store_->scan(Table::meta, justification_key(height), justification_key(height + 1), add, {});
   if (!scanned) return tl::unexpected(scanned.error());
   return Json{{"height", height}, {"justifications", std::move(rows)}};
 }
